@@ -1,0 +1,1 @@
+"""Bags to survival: cohort, folds, bags, models, training, evaluation, report."""

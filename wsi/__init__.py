@@ -1,0 +1,1 @@
+"""Slides to features: reading, tissue, patches, encoders. Knows nothing of patients."""
