@@ -158,7 +158,7 @@ def save_npz(
     with atomic(path) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, array in {"attributes": np.array(text), **arrays}.items():
             entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(entry, np.asarray(array, order="C"), allow_pickle=False)
             archive.writestr(
                 zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue()
             )

@@ -22,9 +22,14 @@ FAILED = Outcome("S1", "find_tissue", "failed", "slide S1: no tissue.", "no_tiss
 def test_a_failed_write_leaves_the_old_file_and_no_partial(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), atomic(target) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+
+    def write_half():
+        with atomic(target) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
