@@ -1,0 +1,97 @@
+"""A job of the workflow: a stage in a process of its own, with a log and a second chance."""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from wsi.commandline import TRY_AGAIN, command_of, quoted
+
+TAIL = 20  # lines of the log shown when a job fails
+
+
+def run_job(
+    package: str,
+    stage: str,
+    *,
+    log: str,
+    attempt: int = 1,
+    attempts: int = 1,
+    **settings: object,
+) -> None:
+    """Run ``python -m package stage key=value ...`` and end the way the workflow expects.
+
+    The first line of `log` is the command that repeats the job by hand. The stage runs in a child
+    process, so that a crash inside a native library is seen and not shared. Progress and warnings
+    are shown on the terminal too.
+
+    Parameters
+    ----------
+    package, stage : what to run.
+    log : path of the log file.
+    attempt, attempts : which try this is and how many there are. A stage of one slide that is
+        killed or runs out of memory is tried again; the last time, the crash becomes the slide's
+        outcome and the job succeeds. Stages with one attempt just fail.
+    settings : plain values for the stage.
+
+    Raises
+    ------
+    SystemExit : with a code other than 0 when the stage failed.
+    """
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = command_of(package, stage, settings, path.with_suffix(".json"))
+    with open(path, "w") as file:
+        file.write(quoted(command) + "\n")
+        code = _run(command, file)
+        if code == 0:
+            return
+        if attempts > 1 and (code < 0 or code == TRY_AGAIN):
+            why = f"killed by {signal.Signals(-code).name}" if code < 0 else "out of memory or I/O"
+            if attempt < attempts:
+                _say(file, f"attempt {attempt} of {attempts} failed ({why}); it is tried again.")
+                raise SystemExit(code if code > 0 else 1)
+            crashed = (
+                f"slide {settings['slide_id']}: {stage} was {why} in each of {attempts} attempts. "
+                f"Look at {log}; convert the slide again, or list it under exclude."
+            )
+            _say(file, crashed)
+            if _run([*command, f"crashed={crashed}"], file) == 0:
+                return
+    lines = path.read_text(errors="replace").splitlines()[1:]
+    print("\n".join([f"{stage} failed; the end of {log}:", *lines[-TAIL:]]), file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _run(command: list[str], file) -> int:
+    """Run python with `command`; copy what it prints to `file`, warnings to the terminal too."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        preexec_fn=_die_with_parent,
+    )
+    for line in process.stdout:
+        file.write(line)
+        file.flush()
+        if f" {logging.getLevelName(logging.WARNING)} " in line or " PROGRESS " in line:
+            print(line, end="", file=sys.stderr, flush=True)
+    return process.wait()
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill the stage when its job is killed, so that nothing works on unseen."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+
+
+def _say(file, text: str) -> None:
+    file.write(text + "\n")
+    print(text, file=sys.stderr)
