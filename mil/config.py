@@ -1,0 +1,200 @@
+"""The configuration: defaults filled in, every mistake named in one go, views for the stages."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mil.problems import InputError, did_you_mean, listed
+from mil.schema_sentences import resolve, schema_problems
+
+WEIGHTS = ("imagenet", "imagenet-or-random", "random")
+
+
+class ConfigError(InputError):
+    """The configuration cannot be used; the message has one sentence a line."""
+
+
+def load_config(raw: Mapping[str, Any] | None, schema_path: str | Path) -> dict[str, Any]:
+    """Return a copy of a configuration with all defaults filled in, checked.
+
+    Parameters
+    ----------
+    raw : what the user's files and command line say, merged; None for an empty file.
+    schema_path : ``schemas/config.schema.yaml``.
+
+    Raises
+    ------
+    ConfigError
+        With one sentence for each wrong key or value, after all of them have been looked at.
+    """
+    schema = read_schema(str(schema_path))
+    config = copy.deepcopy(dict(raw or {}))
+    problems, wrong = schema_problems(config, schema)
+    _fill_defaults(config, schema, schema)
+    problems += check_config(config, schema, skip=wrong)
+    if problems:
+        raise ConfigError(f"config.yaml: {problem}" for problem in problems)
+    return config
+
+
+@lru_cache
+def read_schema(path: str) -> dict[str, Any]:
+    """Read a JSON schema that is written in YAML."""
+    return yaml.safe_load(Path(path).read_text())
+
+
+def check_config(
+    config: Mapping[str, Any], schema: dict[str, Any], skip: set[str] = frozenset()
+) -> list[str]:
+    """Return sentences on what JSON schema cannot say; `skip` names keys already found wrong."""
+    checks: list[tuple[set[str], Callable[[], Iterator[str]]]] = [
+        ({"scale"}, lambda: _check_scale(config["scale"])),
+        ({"experiments"}, lambda: _check_names(config["experiments"])),
+        ({"features", "encoders"}, lambda: _check_encoders(config, schema)),
+        ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
+        ({"folds"}, lambda: _check_folds(config["folds"])),
+    ]
+    return [problem for keys, check in checks if not keys & skip for problem in check()]
+
+
+def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the settings of each experiment by name, with ``training`` merged in.
+
+    Each has ``name, model, head, encoder, training, model_options, head_options`` and
+    ``permute_labels``, which is None: labels are as they are.
+    """
+    return {
+        entry["name"]: {
+            "name": entry["name"],
+            "model": entry["model"],
+            "head": entry["head"],
+            "encoder": entry.get("encoder") or config["features"]["encoder"],
+            "training": {**config["training"], **entry.get("training", {})},
+            "model_options": dict(entry.get("model_options", {})),
+            "head_options": dict(entry.get("head_options", {})),
+            "permute_labels": None,
+        }
+        for entry in config["experiments"]
+    }
+
+
+def encoders(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return architecture, weights and running options of each encoder that an experiment uses."""
+    used = sorted({settings["encoder"] for settings in experiments(config).values()})
+    return {name: _encoder(name, config) for name in used}
+
+
+def fold_count(config: Mapping[str, Any]) -> int:
+    """Return the number of fold files, numbered from 0 (``repeats`` x ``k``)."""
+    return config["folds"]["k"] * config["folds"]["repeats"]
+
+
+def fold_files(config: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the fixed folds, none if folds are drawn."""
+    template = config["folds"]["files"]
+    return [
+        template.replace("{}", str(fold)) for fold in range(fold_count(config) if template else 0)
+    ]
+
+
+def _encoder(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    entry = config["encoders"].get(name, {"weights": config["features"]["weights"]})
+    running = {key: config["features"][key] for key in ("batch_size", "precision", "device")}
+    return {
+        "architecture": entry.get("architecture") or name,
+        "weights": entry["weights"],
+        **running,
+    }
+
+
+def _fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
+    """Put defaults into blocks, in place; not into lists, whose items inherit from elsewhere."""
+    schema = resolve(schema, root)
+    if not isinstance(value, dict):
+        return
+    for key, inner in schema.get("properties", {}).items():
+        if "default" in inner:
+            value.setdefault(key, copy.deepcopy(inner["default"]))
+        _fill_defaults(value.get(key), inner, root)
+    if isinstance(inner := schema.get("additionalProperties"), dict):
+        for entry in value.values():
+            _fill_defaults(entry, inner, root)
+
+
+def _check_scale(scale: Mapping[str, Any]) -> Iterator[str]:
+    by, coarse, fine = scale["by"], scale["coarse"], scale["fine"]
+    if by == "level":
+        if coarse != int(coarse) or fine != int(fine) or coarse <= fine:
+            yield (
+                f"scale.coarse is {coarse} and scale.fine is {fine}; by level both must be whole "
+                "numbers, coarse the larger (2 and 1)."
+            )
+    elif not math.isclose(coarse, 4 * fine, rel_tol=1e-9):
+        yield (
+            f"scale.coarse is {coarse} and scale.fine is {fine}; coarse must be 4 x fine "
+            f"({4 * fine:g}), since one coarse patch holds 4 x 4 fine ones."
+        )
+    elif by == "downsample" and fine < 1:
+        yield f"scale.fine is {fine}; by downsample it must be at least 1, the slide's own pixels."
+
+
+def _check_names(entries: list[Mapping[str, Any]]) -> Iterator[str]:
+    seen: dict[str, int] = {}
+    for position, entry in enumerate(entries):
+        # Folders of some systems do not tell capitals from small letters.
+        first = seen.setdefault(entry["name"].casefold(), position)
+        if first != position:
+            yield (
+                f"experiments[{position}].name is {entry['name']}, as experiments[{first}]; "
+                "give each experiment a name of its own."
+            )
+
+
+def _check_encoders(config: Mapping[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    entry = schema["properties"]["encoders"]["additionalProperties"]["properties"]
+    built_in = [name for name in entry["architecture"]["enum"] if name]
+    chosen = config["features"]["encoder"]
+    if chosen not in config["encoders"]:
+        if chosen not in built_in:
+            yield (
+                f"features.encoder is {chosen}; it must be one of "
+                f"{listed([*built_in, *sorted(config['encoders'])])}"
+                f"{did_you_mean(chosen, [*built_in, *config['encoders']]) or '.'}"
+            )
+        yield from _check_weights("features.weights", config["features"]["weights"])
+    for name in sorted(config["encoders"]):
+        if _encoder(name, config)["architecture"] not in built_in:
+            yield (
+                f"encoders.{name} has no architecture; say which built-in encoder its weights "
+                f"belong to: {listed(built_in)}."
+            )
+        yield from _check_weights(f"encoders.{name}.weights", config["encoders"][name]["weights"])
+
+
+def _check_weights(key: str, weights: str) -> Iterator[str]:
+    if weights not in WEIGHTS and not Path(weights).is_file():
+        yield (
+            f"{key} is {weights}; there is no such file, and the words are {listed(WEIGHTS)}"
+            f"{did_you_mean(weights, WEIGHTS) or '.'}"
+        )
+
+
+def _check_choices(config: Mapping[str, Any]) -> Iterator[str]:
+    known = sorted({config["features"]["encoder"], *config["encoders"]})
+    for position, entry in enumerate(config["experiments"]):
+        name = entry.get("encoder")
+        if name and name not in known:
+            yield (
+                f"experiments[{position}].encoder is {name}; it must be one of {listed(known)} "
+                f"(add others under encoders){did_you_mean(name, known) or '.'}"
+            )
+
+
+def _check_folds(folds: Mapping[str, Any]) -> Iterator[str]:
+    if folds["files"] and folds["repeats"] > 1:
+        yield f"folds.repeats is {folds['repeats']}; with folds.files it must be 1."
