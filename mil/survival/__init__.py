@@ -1,0 +1,1 @@
+"""Survival: training losses, metrics and their intervals. Risk: higher is worse, everywhere."""
