@@ -1,0 +1,101 @@
+"""AdvMIL's discriminator: does this time belong to this bag?"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mil.bags import REGION, Bag
+from mil.nn.attention import AttentionPool
+from mil.nn.segments import segment_mean
+
+FUSIONS = ("instance", "bag", "cat")
+
+
+@dataclass
+class BagEvidence:
+    """What the discriminator keeps of B bags with M regions together.
+
+    Shapes
+    ------
+    regions [M, H], offsets [B + 1] in regions, vector [B, H].
+    """
+
+    regions: Tensor
+    offsets: Tensor
+    vector: Tensor
+
+
+def _bottleneck(width: int, dropout: float) -> nn.Sequential:
+    half = width // 2
+    return nn.Sequential(
+        nn.Linear(width, half), nn.ReLU(), nn.Dropout(dropout), nn.Linear(half, width)
+    )
+
+
+class Discriminator(nn.Module):
+    r"""Logit of a (bag, time) pair by region-level projection, RLIP (Liu et al., AdvMIL, 2024).
+
+    Regions of sixteen instances are embedded, :math:`E_m` their mean, :math:`F_m` two layers on it,
+    :math:`f` two layers on the attention-pooled F, :math:`h_t` two layers on the time:
+
+    .. math:: D(x, t) = \frac1M \sum_m \langle F_m, h_t \rangle + P f
+
+    Parameters
+    ----------
+    in_dim : width of the instance features.
+    fusion : ``instance`` is the formula above; ``bag`` has :math:`\langle f, h_t \rangle` for the
+        mean; ``cat`` is one layer on ``[f, h_t]``.
+    width : width H of everything after the embedding.
+    dropout : inside the bag's layers and its attention; the time's layers have none.
+
+    Notes
+    -----
+    ``encode`` needs the bag only and ``judge`` the time: real and generated times of the same bags
+    are judged on one encoding.
+    """
+
+    def __init__(
+        self, in_dim: int, fusion: str = "instance", width: int = 128, dropout: float = 0.25
+    ) -> None:
+        super().__init__()
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion is {fusion!r}; it must be one of {', '.join(FUSIONS)}.")
+        self.fusion = fusion
+        self.embed = nn.Sequential(nn.Linear(in_dim, width), nn.LayerNorm(width), nn.ReLU())
+        self.region = _bottleneck(width, dropout)
+        self.pool = AttentionPool(width, width, gated=True, dropout=dropout)
+        self.bag = _bottleneck(width, dropout)
+        half = width // 2
+        self.time = nn.Sequential(nn.Linear(1, half), nn.ReLU(), nn.Linear(half, width), nn.ReLU())
+        self.out = nn.Linear(2 * width if fusion == "cat" else width, 1)
+
+    def encode(self, bag: Bag) -> BagEvidence:
+        """Encode bags whose sizes are multiples of sixteen.
+
+        Raises
+        ------
+        mil.bags.BagError : a bag that does not consist of whole regions.
+        """
+        offsets = bag.regions()
+        h = self.embed(bag.features)  # [N, H]
+        regions = self.region(h.view(-1, REGION, h.shape[1]).mean(1))  # [M, H]
+        pooled, _ = self.pool(regions, offsets)  # [B, H]
+        return BagEvidence(regions, offsets, self.bag(pooled))
+
+    def judge(self, evidence: BagEvidence, time: Tensor) -> Tensor:
+        """Return the logits [B] of the bags with one time each, ``time`` [B] in training units."""
+        h_t = self.time(time.unsqueeze(-1))  # [B, H]
+        if self.fusion == "cat":
+            return self.out(torch.cat([evidence.vector, h_t], 1)).squeeze(-1)
+        # The mean of the regions' products with h_t is the product with the regions' mean.
+        shown = (
+            segment_mean(evidence.regions, evidence.offsets)
+            if self.fusion == "instance"
+            else evidence.vector
+        )
+        return (shown * h_t).sum(1) + self.out(evidence.vector).squeeze(-1)
+
+    def forward(self, bag: Bag, time: Tensor) -> Tensor:
+        """Return the logits [B] of the pairs."""
+        return self.judge(self.encode(bag), time)

@@ -1,0 +1,27 @@
+"""Heads: embedding -> survival, by name. A file here that registers a class is all a head needs."""
+
+from typing import Any
+
+from mil.registry import Registry
+
+HEADS = Registry("head", __name__)
+register = HEADS.register
+
+
+def head_names() -> list[str]:
+    """Return the names of all heads, sorted."""
+    return HEADS.names()
+
+
+def build_head(name: str, width: int, fitted: dict[str, Any], **options: Any):
+    """Build the head ``name`` on embeddings of ``width``, with what it fitted on training patients.
+
+    Returns
+    -------
+    mil.heads.base.Head
+
+    Raises
+    ------
+    mil.registry.UnknownNameError : no such head or option; the sentence names the nearest one.
+    """
+    return HEADS.build(name, width, fitted, **options)

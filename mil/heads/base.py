@@ -1,0 +1,112 @@
+"""What every head is: output layers, loss, what is fitted, and what the output means."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mil.discriminator import Discriminator
+
+
+class HeadError(ValueError):
+    """An option of a head that cannot be; the message says which and what it may be."""
+
+    is_sentence = True
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Observed times of B patients.
+
+    Shapes
+    ------
+    time [B] float64, in the unit of the patient table; event [B] bool, True = event seen.
+    """
+
+    time: Tensor
+    event: Tensor
+
+    @classmethod
+    def of(cls, time: NDArray, event: NDArray, device: torch.device | str = "cpu") -> "Labels":
+        """Return arrays of times and events as tensors on ``device``."""
+        return cls(
+            torch.tensor(np.asarray(time, dtype=np.float64), device=device),
+            torch.tensor(np.asarray(event) > 0, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a head says of n patients, on the scale of the patient table.
+
+    Shapes
+    ------
+    risk [n]: higher is worse. time [n] or None: the predicted time. draws [n, K]: samples of it,
+    K = 0 for heads without any. survival [n, bins] or None: at the right edge of every time bin.
+    """
+
+    risk: NDArray[np.float64]
+    time: NDArray[np.float64] | None
+    draws: NDArray[np.float32]
+    survival: NDArray[np.float64] | None = None
+
+
+class Head(nn.Module):
+    """Base of all heads.
+
+    A head is built as ``(width of the embedding, fitted values, **options)``.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay : defaults of the optimiser.
+    compares_patients : the loss is over pairs or risk sets, so a step needs many patients.
+    least_window : fewest patients a step should hold.
+    """
+
+    name: str
+    learning_rate: ClassVar[float] = 2e-4
+    weight_decay: ClassVar[float] = 1e-5
+    compares_patients: ClassVar[bool] = False
+    least_window: ClassVar[int] = 1
+
+    @classmethod
+    def fit(cls, time: NDArray, event: NDArray, **options: Any) -> dict[str, Any]:
+        """Return what is fitted on the training part: plain numbers and lists, to be stored."""
+        return {}
+
+    def opponent(self, in_dim: int) -> Discriminator | None:
+        """Return the discriminator this head trains against, or None."""
+        return None
+
+    def noise(self, patients: int, draws: int, generator: torch.Generator) -> Tensor:
+        """Return noise [patients, draws, W] for ``forward``; W = 0 for heads without any."""
+        return torch.empty(patients, 1, 0)
+
+    def forward(self, vector: Tensor, noise: Tensor) -> Tensor:
+        """Return the raw output for embeddings [B, H] and noise [B, S, W]."""
+        raise NotImplementedError
+
+    def usable(self, labels: Labels) -> bool:
+        """Return whether the loss of these patients says anything."""
+        return True
+
+    def loss(self, output: Tensor, labels: Labels) -> Tensor:
+        """Return the supervised training loss of raw outputs."""
+        raise NotImplementedError
+
+    def monitored(self, output: Tensor, labels: Labels) -> Tensor:
+        """Return the loss that chooses the epoch, from raw outputs of the validation part."""
+        return self.loss(output, labels)
+
+    def predict(self, output: Tensor) -> Prediction:
+        """Return what raw outputs mean."""
+        raise NotImplementedError
+
+    def complaints(self, prediction: Prediction) -> list[str]:
+        """Return sentences on predictions that look degenerate."""
+        if len(prediction.risk) > 1 and np.ptp(prediction.risk) <= 1e-8:
+            return ["collapsed: all patients have the same risk."]
+        return []

@@ -1,0 +1,60 @@
+"""Cox's proportional hazards on a bag embedding."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from mil.heads import register
+from mil.heads.base import Head, Labels, Prediction
+from mil.nn.initialise import xavier_linear_
+from mil.survival.losses.cox import cox_loss
+
+
+@register("cox")
+class CoxHead(Head):
+    r"""Log risk :math:`\eta = w^\top \mathrm{ReLU}(A h + a) + b` (Cox, 1972; Katzman et al., 2018).
+
+    The risk set is the window of a step, so windows hold at least 32 patients (where the training
+    part has as many). There is no predicted time: only an order of patients.
+
+    Parameters
+    ----------
+    width : width of the embedding.
+    fitted : nothing is fitted.
+    ties : ``efron`` or ``breslow``.
+    dropout : before the last layer.
+    """
+
+    compares_patients: ClassVar[bool] = True
+    least_window: ClassVar[int] = 32
+
+    def __init__(
+        self, width: int, fitted: dict[str, Any], ties: str = "efron", dropout: float = 0.25
+    ) -> None:
+        super().__init__()
+        self.ties = ties
+        half = max(width // 2, 1)
+        self.layers = nn.Sequential(
+            nn.Linear(width, half), nn.ReLU(), nn.Dropout(dropout), nn.Linear(half, 1)
+        )
+        xavier_linear_(self)
+
+    def forward(self, vector: Tensor, noise: Tensor) -> Tensor:
+        """Return the log risk [B]."""
+        return self.layers(vector).squeeze(-1)
+
+    def usable(self, labels: Labels) -> bool:
+        """Return whether some event has somebody else at risk."""
+        return bool((labels.event & (labels.time < labels.time.max())).any()) or (
+            int((labels.event & (labels.time == labels.time.max())).sum()) > 1
+        )
+
+    def loss(self, output: Tensor, labels: Labels) -> Tensor:
+        """Return the negative log partial likelihood per event."""
+        return cox_loss(output, labels.time, labels.event, ties=self.ties)
+
+    def predict(self, output: Tensor) -> Prediction:
+        """Return the log risk as risk; no time."""
+        risk = output.double().cpu().numpy()
+        return Prediction(risk, None, np.zeros((len(risk), 0), np.float32))

@@ -1,0 +1,77 @@
+"""What is trained and stored: feature scaling, model and head."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mil.bags import Bag
+from mil.heads import build_head
+from mil.models import build_model
+from mil.models.base import Embedding
+
+
+class FeatureScaling(nn.Module):
+    """``(x - mean) / scale`` with values fitted on the training part; neutral until then."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def set(self, mean: Tensor, scale: Tensor) -> None:
+        """Take over mean [D] and standard deviation [D]; constant features are only shifted."""
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scaled features [N, D]."""
+        return (features - self.mean) / self.scale
+
+
+class Network(nn.Module):
+    """A model with a head on it.
+
+    Parameters
+    ----------
+    model : a ``BagModel``.
+    head : a ``Head`` on its embedding.
+    scaling : of the features, or None to take them as they are.
+    """
+
+    def __init__(self, model: nn.Module, head: nn.Module, scaling: FeatureScaling | None) -> None:
+        super().__init__()
+        self.scaling = scaling
+        self.model = model
+        self.head = head
+
+    def scaled(self, bag: Bag) -> Bag:
+        """Return the bag as the model (and a discriminator) should see it."""
+        if self.scaling is None:
+            return bag
+        return replace(bag, features=self.scaling(bag.features))
+
+    def forward(self, bag: Bag, noise: Tensor) -> tuple[Tensor, Embedding]:
+        """Return the head's raw output and the embedding of a scaled bag."""
+        embedding = self.model(bag)
+        return self.head(embedding.vector, noise), embedding
+
+
+def build_network(
+    experiment: Mapping[str, Any], in_dim: int, fitted: Mapping[str, Any], standardise: bool
+) -> Network:
+    """Build the network of an experiment.
+
+    Parameters
+    ----------
+    experiment : with ``model``, ``head`` and, if there are any, ``model_options``, ``head_options``.
+    in_dim : width of the features.
+    fitted : what the head fitted on the training part.
+    standardise : whether features are scaled.
+    """
+    model = build_model(experiment["model"], in_dim, **experiment.get("model_options") or {})
+    options = experiment.get("head_options") or {}
+    head = build_head(experiment["head"], model.out_dim, dict(fitted), **options)
+    return Network(model, head, FeatureScaling(in_dim) if standardise else None)
