@@ -1,0 +1,1 @@
+"""A simulated cohort of H&E-like slides whose survival is driven by a planted tissue pattern."""
