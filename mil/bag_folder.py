@@ -34,7 +34,7 @@ class Slide:
 class BagFolder:
     """Bags by patient id, read from ``cohort/<encoder>.csv`` and the files it names.
 
-    A patient's rows are its slides' rows in the order of the table. Feature files stay mapped; their
+    A patient's rows are its slides' rows in the order of the table. Feature files stay mapped;
     rows are copied once, into the packed bag. Graphs and clusters are read only when asked for.
 
     Parameters
@@ -168,14 +168,17 @@ class BagFolder:
             raise BagError([f"patient {patient}: {self.cohort.name} names no clusters."])
         arrays, attributes = load_npz(path)
         _same_content(path, attributes.get("sha256", ""), slides[0].clusters_sha256)
-        content = {**attributes, **arrays}
-        made_of = list(zip(map(str, content["slides"]), map(int, content["rows"]), strict=True))
-        here = [(slide.slide_id, slide.patches) for slide in slides]
-        if made_of != here:
-            raise BagError(
-                [f"{path.name}: clusters of {made_of}, but patient {patient} has {here}."]
-            )
-        return torch.from_numpy(arrays["cluster"].astype(np.int64))
+        parts = np.split(arrays["cluster"].astype(np.int64), np.cumsum(arrays["rows"])[:-1])
+        by_slide = dict(zip(map(str, arrays["slides"]), parts, strict=True))
+        problems = [
+            f"{path.name}: {len(by_slide.get(slide.slide_id, ()))} clusters for the "
+            f"{slide.patches} patches of slide {slide.slide_id}. Cluster the patient again."
+            for slide in slides
+            if len(by_slide.get(slide.slide_id, ())) != slide.patches
+        ]
+        if problems:
+            raise BagError(problems)
+        return torch.from_numpy(np.concatenate([by_slide[slide.slide_id] for slide in slides]))
 
 
 @lru_cache(maxsize=256)  # small cohorts are read once; large ones do not fill the memory

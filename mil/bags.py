@@ -47,7 +47,7 @@ class Bag:
     def __post_init__(self) -> None:
         rows = len(self.features)
         if int(self.offsets[-1]) != rows:
-            raise BagError([f"bags end at row {int(self.offsets[-1])} but have {rows} feature rows."])
+            raise BagError([f"bags end at row {int(self.offsets[-1])} of {rows} feature rows."])
         for index in torch.nonzero(self.offsets.diff() <= 0).flatten().tolist():
             name = self.ids[index] if self.ids else index
             raise BagError([f"bag {name}: no instance. Leave such a patient out of the cohort."])

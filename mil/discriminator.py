@@ -1,4 +1,4 @@
-"""AdvMIL's discriminator: does this time belong to this bag?"""
+"""AdvMIL's discriminator, which tells observed times of a bag from generated ones."""
 
 from dataclasses import dataclass
 

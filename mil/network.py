@@ -66,7 +66,7 @@ def build_network(
 
     Parameters
     ----------
-    experiment : with ``model``, ``head`` and, if there are any, ``model_options``, ``head_options``.
+    experiment : with ``model``, ``head`` and, if any, ``model_options`` and ``head_options``.
     in_dim : width of the features.
     fitted : what the head fitted on the training part.
     standardise : whether features are scaled.

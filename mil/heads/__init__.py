@@ -1,4 +1,4 @@
-"""Heads: embedding -> survival, by name. A file here that registers a class is all a head needs."""
+"""Heads: embedding -> survival, by name. A file that registers a class is all a new one needs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Models: bag -> embedding, by name. A file here that registers a class is all a new model needs."""
+"""Models: bag -> embedding, by name. A file that registers a class is all a new one needs."""
 
 from typing import Any
 

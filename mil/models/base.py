@@ -29,7 +29,7 @@ class BagModel(nn.Module):
     Attributes
     ----------
     out_dim : width H of the embedding; every model sets it.
-    needs : what the model reads of a bag besides features: ``"graph"``, ``"cluster"``, ``"coords"``.
+    needs : what it reads of a bag besides features: ``"graph"``, ``"cluster"``, ``"coords"``.
     order_free : reordering a bag's instances leaves its vector unchanged.
     """
 

@@ -1,0 +1,101 @@
+"""One epoch: the steps over the training part, then the look at the validation part."""
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mil.bag_folder import BagFolder
+from mil.heads.base import Labels, Prediction
+from mil.network import Network
+from mil.noise import noise_bank
+from mil.survival.metrics.concordance import harrell_c
+from mil.training.history import Epoch, mean_or_nan
+from mil.training.settings import TrainingSettings
+from mil.training.step import Stepper
+from mil.training.windows import chunks, windows
+
+
+def train_epoch(
+    epoch: Epoch,
+    stepper: Stepper,
+    bags: BagFolder,
+    train: pd.DataFrame,
+    window: int,
+    order: torch.Generator,
+    device: torch.device,
+) -> None:
+    """Take the steps of an epoch over the shuffled training part and write down what they saw."""
+    network = stepper.network
+    shuffled = torch.randperm(len(train), generator=order).tolist()
+    records, seen = [], []
+    for rows in windows(shuffled, window, network.head):
+        part = train.iloc[rows]
+        bag = bags.load(part["patient_id"].tolist(), network.model.needs).to(device)
+        record = stepper.step(bag, _labels(part, device))
+        records.append(record)
+        if record.output is not None:
+            seen.append((record.output, part))
+
+    epoch.skipped_steps = sum(record.skipped for record in records)
+    epoch.train_loss = mean_or_nan([record.loss for record in records])
+    epoch.adversarial_loss = mean_or_nan([record.adversarial_loss for record in records])
+    epoch.discriminator_loss = mean_or_nan([record.discriminator_loss for record in records])
+    epoch.real_accuracy = mean_or_nan([record.real_accuracy for record in records])
+    epoch.fake_accuracy = mean_or_nan([record.fake_accuracy for record in records])
+    if seen:
+        prediction = network.head.predict(torch.cat([output for output, _ in seen]))
+        epoch.train_c_index = _c_index(pd.concat([part for _, part in seen]), prediction)
+
+
+class Validation:
+    """Measure a network on the validation part, with the same noise in every epoch."""
+
+    def __init__(
+        self,
+        network: Network,
+        bags: BagFolder,
+        part: pd.DataFrame,
+        settings: TrainingSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.network, self.bags, self.part, self.device = network, bags, part, device
+        self.window = settings.window
+        self.labels = _labels(part, device)
+        patients = part["patient_id"].tolist()
+        draws = settings.validation_draws
+        self.noise = noise_bank(network.head, patients, draws, seed, "validation noise")
+
+    def measure(self, epoch: Epoch) -> None:
+        """Write loss and C-index of the validation part into the epoch's record."""
+        output = self._outputs()
+        head = self.network.head
+        epoch.validation_loss = head.monitored(output, self.labels).item()
+        epoch.validation_c_index = _c_index(self.part, head.predict(output))
+
+    def complaints(self, chosen: Epoch) -> list[str]:
+        """Return sentences on degenerate predictions, and on a discriminator without a task."""
+        found = self.network.head.complaints(self.network.head.predict(self._outputs()))
+        if min(chosen.real_accuracy, chosen.fake_accuracy) > 0.99:
+            found.append("the discriminator knows every pair: it teaches the generator little.")
+        return found
+
+    @torch.no_grad()
+    def _outputs(self) -> Tensor:
+        self.network.eval()
+        outputs = []
+        for rows in chunks(len(self.part), self.window):
+            patients = self.part["patient_id"].iloc[rows].tolist()
+            bag = self.bags.load(patients, self.network.model.needs).to(self.device)
+            noise = self.noise[rows].to(self.device)
+            outputs.append(self.network(self.network.scaled(bag), noise)[0])
+        return torch.cat(outputs)
+
+
+def _labels(part: pd.DataFrame, device: torch.device) -> Labels:
+    return Labels.of(part["time"].to_numpy(), part["event"].to_numpy(), device)
+
+
+def _c_index(part: pd.DataFrame, prediction: Prediction) -> float:
+    """Return Harrell's C, NaN where no pair is comparable."""
+    return harrell_c(part["time"], part["event"], prediction.risk).value

@@ -1,0 +1,85 @@
+"""What can be set about training, with the defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from mil.problems import InputError, did_you_mean
+
+
+class TrainingError(InputError):
+    """A training that cannot be; the sentences say why and what to do."""
+
+    is_sentence = True
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Keys of ``training`` in the configuration.
+
+    Attributes
+    ----------
+    epochs : most passes over the training patients.
+    window : most patients in one optimiser step; losses that compare patients take at least 32.
+    learning_rate, weight_decay : of Adam (L2 on tensors with several dimensions); None: the head's.
+    l1 : weight of the sum of absolute parameters.
+    patience : epochs without a better validation value before training stops.
+    warmup : first epochs, which can neither be chosen nor count as without improvement.
+    plateau_factor, plateau_patience : the learning rate is multiplied by the factor after so many
+        epochs without a better validation value.
+    monitor : ``loss`` (lower is better) or ``c_index`` (higher is better), on the validation part.
+    validation_draws, draws : samples of the time for a patient, in validation and in predictions.
+    standardise : scale each feature by mean and standard deviation of the training part.
+    device : ``auto`` takes a GPU if there is one.
+    """
+
+    epochs: int = 300
+    window: int = 16
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    l1: float = 1e-5
+    patience: int = 30
+    warmup: int = 5
+    plateau_factor: float = 0.5
+    plateau_patience: int = 10
+    monitor: str = "loss"
+    validation_draws: int = 30
+    draws: int = 200
+    standardise: bool = False
+    device: str = "auto"
+
+    @classmethod
+    def of(cls, experiment: Mapping[str, Any]) -> "TrainingSettings":
+        """Return the settings of an experiment.
+
+        Raises
+        ------
+        TrainingError : a key that does not exist, or an unknown ``monitor``.
+        """
+        given = dict(experiment.get("training") or {})
+        known = [field.name for field in fields(cls)]
+        problems = [
+            f"experiment {experiment.get('name')!r}: training has no key {key!r}"
+            f"{did_you_mean(key, known) or '.'}"
+            for key in given
+            if key not in known
+        ]
+        if given.get("monitor", "loss") not in ("loss", "c_index"):
+            problems.append(
+                f"experiment {experiment.get('name')!r}: training.monitor is "
+                f"{given['monitor']!r}; it must be loss or c_index."
+            )
+        if problems:
+            raise TrainingError(problems)
+        return cls(**given)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device to compute on; ``auto`` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainingError([f"device {name!r}: there is no GPU here. Set device: auto or cpu."])
+    return torch.device(name)

@@ -1,0 +1,31 @@
+"""The trained network on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from wsi.storage import atomic
+
+OPPONENT = "discriminator."
+
+
+def copy_state(network: nn.Module, discriminator: nn.Module | None) -> dict[str, Tensor]:
+    """Return copies of all parameters and buffers, the discriminator's under their own prefix."""
+    state = dict(network.state_dict())
+    if discriminator is not None:
+        state |= {OPPONENT + name: value for name, value in discriminator.state_dict().items()}
+    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+
+def save_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state as safetensors."""
+    with atomic(path) as partial:
+        save_file(dict(sorted(state.items())), partial)
+
+
+def load_network_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the state of the network alone, without the discriminator it was trained against."""
+    state = load_file(path)
+    return {name: value for name, value in state.items() if not name.startswith(OPPONENT)}

@@ -1,0 +1,26 @@
+"""How patients are put into groups that fit together in memory and in a step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mil.heads.base import Head
+
+
+def windows(patients: Sequence[int], window: int, head: Head) -> list[list[int]]:
+    """Divide the patients of an epoch into the windows of its optimiser steps.
+
+    Nobody is dropped: windows differ by one patient at most, so that each patient weighs about the
+    same. They hold at most ``window`` patients; for a loss over risk sets, which needs many, at
+    least as many as ``window`` and as the head asks for (or all there are).
+    """
+    if head.compares_patients:
+        count = max(1, len(patients) // max(window, head.least_window))
+    else:
+        count = -(-len(patients) // window)
+    return [part.tolist() for part in np.array_split(np.asarray(patients), count)]
+
+
+def chunks(count: int, size: int) -> list[slice]:
+    """Divide ``count`` rows into runs of at most ``size``, in order."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
