@@ -52,9 +52,12 @@ def schema_problems(
 
 
 def resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """Follow a reference to ``$defs``."""
-    reference = schema.get("$ref")
-    return root["$defs"][reference.rsplit("/", 1)[1]] if reference else schema
+    """Follow a reference within the schema."""
+    if "$ref" in schema:
+        for key in schema["$ref"].removeprefix("#/").split("/"):
+            root = root[key]
+        return root
+    return schema
 
 
 def dotted(place: Place) -> str:

@@ -1,0 +1,332 @@
+"""The configuration: defaults, and a sentence for each mistake."""
+
+import copy
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from mil.config import ConfigError, encoders, experiments, fold_count, fold_files, load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "schemas/config.schema.yaml"
+DEMO = ROOT / "config.yaml"
+DEMO_RAW = yaml.safe_load(DEMO.read_text())
+schema = yaml.safe_load(SCHEMA.read_text())
+
+
+def properties(node, path=()):
+    """Yield path and schema of every key that the schema knows."""
+    if "$ref" in node:
+        node = {**schema["$defs"][node["$ref"].rsplit("/", 1)[1]], **node}
+    for key, inner in node.get("properties", {}).items():
+        yield (*path, key), inner
+        yield from properties(inner, (*path, key))
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from properties(node["additionalProperties"], (*path, "*"))
+    if isinstance(node.get("items"), dict):
+        yield from properties(node["items"], (*path, 0))
+
+
+KEYS = list(properties(schema))
+
+
+def value_at(node, path):
+    """Return what stands at `path`, None where there is no such place."""
+    for key in path:
+        node = node[key] if isinstance(node, list) else (node or {}).get(key)
+    return node
+
+
+def problems(raw):
+    with pytest.raises(ConfigError) as caught:
+        load_config(raw, SCHEMA)
+    return caught.value.problems
+
+
+def put(path, value):
+    """Return a configuration that has `value` at `path` and is sound elsewhere."""
+    raw = {"experiments": [{"name": "a", "model": "abmil", "head": "cox"}]}
+    node = raw
+    for key, after in zip(path, (*path[1:], None), strict=True):
+        key = "mine" if key == "*" else key
+        if after is None:
+            node[key] = value
+        elif isinstance(node, list):
+            node = node[key]
+        else:
+            node = node.setdefault(key, [] if after == 0 else {})
+    return raw
+
+
+def test_schema_is_a_schema():
+    Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize(("path", "node"), KEYS, ids=[".".join(map(str, p)) for p, _ in KEYS])
+def test_every_key_is_described_and_has_a_default(path, node):
+    assert node["description"].strip().endswith(".")
+    assert "default" in node or path[:2] == ("experiments", 0)
+
+
+def test_every_block_refuses_unknown_keys():
+    config = load_config(DEMO_RAW, SCHEMA)
+    for path, node in KEYS:
+        if "properties" in node or node.get("type") == "object" or "$ref" in node:
+            *_, last = path
+            if last == "encoders" or not isinstance(value_at(config, path), dict):
+                continue
+            raw = copy.deepcopy(DEMO_RAW)
+            value_at(raw, path)["zzz"] = 1
+            assert any("unknown key" in p and "zzz" in p for p in problems(raw)), path
+
+
+def test_defaults_are_sound_and_complete():
+    config = load_config(None, SCHEMA)
+    for path, _ in KEYS:
+        if "*" not in path and 0 not in path:
+            node = config
+            for key in path:
+                node = node[key]
+    assert config["scale"] == {"by": "mpp", "coarse": 4.0, "fine": 1.0}
+    assert config["training"]["epochs"] == 300
+    assert load_config(config, SCHEMA) == config
+
+
+def test_raw_configuration_is_left_alone():
+    raw = {"scale": {"by": "mpp"}}
+    load_config(raw, SCHEMA)
+    assert raw == {"scale": {"by": "mpp"}}
+
+
+def test_demo_configuration_shows_every_key():
+    raw = yaml.safe_load(DEMO.read_text())
+    config = load_config(raw, SCHEMA)
+    assert config == raw | {"experiments": config["experiments"]}, "a key is only a default"
+    for path, _ in KEYS:
+        if "*" in path or (0 in path and path[2:3] == ("training",) and len(path) > 3):
+            continue  # further encoders are shown in a comment, training keys under training
+        node = raw
+        for key in path:
+            node = node[key]
+
+
+def test_demo_configuration_differs_from_the_defaults_where_it_must():
+    raw, default = yaml.safe_load(DEMO.read_text()), load_config({}, SCHEMA)
+    training = {"epochs", "patience", "window", "learning_rate", "weight_decay"}
+    different = {key for key in raw if raw[key] != default[key]}
+    assert different <= {
+        "cohort", "slides", "patients", "results", "features", "training", "experiments",
+    }  # fmt: skip
+    assert {k for k, v in raw["training"].items() if v != default["training"][k]} <= training
+
+
+def test_demo_comments_every_line_with_a_key():
+    for line in DEMO.read_text().splitlines():
+        key = line.split("#")[0].strip()
+        assert not key or "#" in line or key.rstrip(":") in ("tissue", "patches", "features",
+            "graphs", "clusters", "folds", "evaluation", "report"), line  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "node"), KEYS, ids=[".".join(map(str, p)) for p, _ in KEYS])
+def test_a_wrong_type_is_named(path, node):
+    found = problems(put(path, [[]]) if node.get("type") != "array" else put(path, 3))
+    named = "".join(f"[{k}]" if k == 0 else f".{'mine' if k == '*' else k}" for k in path)[1:]
+    assert any(named in problem and "it must be" in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ({"tisue": {}}, "config.yaml: unknown key tisue; did you mean tissue?"),
+        (
+            {"training": {"epocs": 3}},
+            "config.yaml: unknown key training.epocs; did you mean epochs?",
+        ),
+        (
+            {"graphs": {"zzz": 3}},
+            "config.yaml: unknown key graphs.zzz; the keys here are neighbours.",
+        ),
+        (
+            {"seed": "abc"},
+            "config.yaml: seed is the text 'abc'; it must be a whole number, at least 0.",
+        ),
+        ({"strict": 1}, "config.yaml: strict is 1; it must be true or false."),
+        ({"tissue": None}, "config.yaml: tissue is empty; it must be a block of keys."),
+        (
+            yaml.safe_load("training: {l1: 1e-5}"),
+            "config.yaml: training.l1 is the text '1e-5'; it must be a number, at least 0 (it is "
+            "read as text; write 0.00001).",
+        ),
+        (
+            {"patches": {"min_tissue": 25}},
+            "config.yaml: patches.min_tissue is 25; it must be a number, at least 0 and at most 1.",
+        ),
+        (
+            {"patches": {"min_tissue": float("nan")}},
+            "config.yaml: patches.min_tissue is nan; it must be a finite number.",
+        ),
+        (
+            {"features": {"weights": "imagnet"}},
+            "config.yaml: features.weights is imagnet; there is no such file, and the words are "
+            "imagenet, imagenet-or-random, random; did you mean imagenet?",
+        ),
+        (
+            {"features": {"encoder": "resnet5"}},
+            "config.yaml: features.encoder is resnet5; it must be one of resnet50, "
+            "efficientnet_lite2; did you mean resnet50?",
+        ),
+        (
+            {"encoders": {"uni": {"weights": "random"}}},
+            "config.yaml: encoders.uni has no architecture; say which built-in encoder its weights "
+            "belong to: resnet50, efficientnet_lite2.",
+        ),
+        (
+            {"scale": {"coarse": 3.0}},
+            "config.yaml: scale.coarse is 3.0 and scale.fine is 1.0; coarse must be 4 x fine (4), "
+            "since one coarse patch holds 4 x 4 fine ones.",
+        ),
+        (
+            {"scale": {"by": "level", "coarse": 1, "fine": 2}},
+            "config.yaml: scale.coarse is 1 and scale.fine is 2; by level both must be whole "
+            "numbers, coarse the larger (2 and 1).",
+        ),
+        (
+            {"scale": {"by": "downsample", "coarse": 16}},
+            "config.yaml: scale.fine is missing; it has no default here.",
+        ),
+        (
+            {"folds": {"files": "splits/fold0.npz"}},
+            "config.yaml: folds.files is the text 'splits/fold0.npz'; it must be a path that ends "
+            "in .npz or .csv, with one {} for the number of the fold, or empty.",
+        ),
+        (
+            {"folds": {"files": "fold{}.npz", "repeats": 2}},
+            "config.yaml: folds.repeats is 2; with folds.files it must be 1.",
+        ),
+        (
+            {"experiments": [{"name": "a", "model": "abmil", "head": "coxx"}]},
+            "config.yaml: experiments[0].head is the text 'coxx'; it must be one of adversarial, "
+            "cox, nll; did you mean cox?",
+        ),
+        (
+            {"experiments": [{"name": "a/b", "model": "abmil", "head": "cox"}]},
+            "config.yaml: experiments[0].name is the text 'a/b'; it must be letters, digits, dots, "
+            "dashes and underscores, beginning with a letter or a digit.",
+        ),
+        (
+            {"experiments": [{"name": "a", "model": "abmil"}]},
+            "config.yaml: experiments[0].head is missing; it has no default.",
+        ),
+        (
+            {"experiments": [{"name": n, "model": "abmil", "head": "cox"} for n in ("a", "A")]},
+            "config.yaml: experiments[1].name is A, as experiments[0]; give each experiment a name "
+            "of its own.",
+        ),
+        (
+            {"experiments": [{"name": "a", "model": "abmil", "head": "cox", "encoder": "uni"}]},
+            "config.yaml: experiments[0].encoder is uni; it must be one of resnet50 (add others "
+            "under encoders).",
+        ),
+        (
+            {"experiments": [{"name": "a", "model": "abmil", "head": "cox",
+                              "head_options": {"bins": 4}}]},
+            "config.yaml: unknown key experiments[0].head_options.bins; the keys here are ties, "
+            "dropout.",
+        ),
+        (
+            {"experiments": []},
+            "config.yaml: experiments is []; it must be a list, not empty.",
+        ),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_one_sentence(raw, sentence):
+    assert problems(raw) == [sentence]
+
+
+def test_all_mistakes_are_told_at_once():
+    raw = {"tisue": {}, "seed": -1, "scale": {"coarse": 3.0}, "features": {"encoder": "x"}}
+    assert len(problems(raw)) == 4
+
+
+def test_experiments_inherit_training():
+    config = load_config(
+        {
+            "training": {"epochs": 7, "patience": 3},
+            "encoders": {"lite": {"architecture": "efficientnet_lite2"}},
+            "experiments": [
+                {"name": "a", "model": "abmil", "head": "cox"},
+                {"name": "b", "model": "abmil", "head": "nll", "encoder": "lite",
+                 "training": {"epochs": 6}, "head_options": {"bins": 4}},
+            ],
+        },
+        SCHEMA,
+    )  # fmt: skip
+    made = experiments(config)
+    assert list(made) == ["a", "b"]
+    assert (made["a"]["training"]["epochs"], made["b"]["training"]["epochs"]) == (7, 6)
+    assert made["b"]["training"]["patience"] == 3
+    assert made["b"]["training"]["draws"] == 200
+    assert (made["a"]["encoder"], made["b"]["encoder"]) == ("resnet50", "lite")
+    assert made["b"]["head_options"] == {"bins": 4}
+    assert made["a"]["permute_labels"] is None
+    assert set(encoders(config)) == {"resnet50", "lite"}
+    assert encoders(config)["lite"] == {
+        "architecture": "efficientnet_lite2", "weights": "imagenet", "batch_size": "auto",
+        "precision": "auto", "device": "auto",
+    }  # fmt: skip
+    assert encoders(config)["resnet50"]["architecture"] == "resnet50"
+
+
+def test_an_encoder_that_no_experiment_uses_is_not_run():
+    config = load_config({"encoders": {"lite": {"architecture": "efficientnet_lite2"}}}, SCHEMA)
+    assert list(encoders(config)) == ["resnet50"]
+
+
+def test_fold_files():
+    config = load_config({"folds": {"files": "s/nlst-fold{}.npz", "k": 3}}, SCHEMA)
+    assert fold_files(config) == ["s/nlst-fold0.npz", "s/nlst-fold1.npz", "s/nlst-fold2.npz"]
+    config = load_config({"folds": {"k": 3, "repeats": 2}}, SCHEMA)
+    assert fold_count(config) == 6
+    assert fold_files(config) == []
+
+
+def test_weights_may_be_a_file(tmp_path):
+    weights = tmp_path / "w.pth"
+    weights.touch()
+    config = load_config({"features": {"weights": str(weights)}}, SCHEMA)
+    assert encoders(config)["resnet50"]["weights"] == str(weights)
+
+
+def test_encoders_models_and_heads_of_the_schema_are_those_that_exist():
+    from mil.heads import HEADS
+    from mil.models import MODELS
+    from wsi.encoders import ENCODERS
+
+    entry = schema["properties"]["encoders"]["additionalProperties"]["properties"]
+    assert set(entry["architecture"]["enum"]) == {None, *ENCODERS}
+    entry = schema["properties"]["experiments"]["items"]["properties"]
+    assert entry["model"]["enum"] == MODELS.names()
+    assert entry["head"]["enum"] == HEADS.names()
+
+
+def test_options_of_the_schema_are_those_of_the_classes():
+    from mil.heads import HEADS
+    from mil.models import MODELS
+
+    for registry, kind, given in ((MODELS, "models", 1), (HEADS, "heads", 2)):
+        for name in registry.names():
+            taken = list(inspect.signature(registry.find(name)).parameters.values())[given:]
+            options = schema["$defs"][kind][name]["properties"]
+            assert {p.name: p.default for p in taken} == {
+                key: option["default"] for key, option in options.items()
+            }, name
+
+
+def test_training_defaults_are_those_of_the_trainer():
+    from mil.training.settings import TrainingSettings
+
+    assert asdict(TrainingSettings()) == load_config({}, SCHEMA)["training"]
