@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from demo import architecture, artefacts, noise, nuclei, pyramid, tissue_painter
+from demo import architecture, artefacts, glands, noise, nuclei, pyramid, tissue_painter
 from demo.plan import ODDITIES, PATIENTS, SEED, SIDE, PatientPlan, SlidePlan, plan_cohort
 from demo.survival import concordance
 from wsi.storage import atomic
@@ -141,7 +141,7 @@ def _slide_path(folder: Path, slide_id: str) -> Path:
 def _made_of(plan: SlidePlan) -> str:
     """Return a digest of a slide's plan and of the code that paints and stores it."""
     digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode())
-    for module in (architecture, artefacts, noise, nuclei, pyramid, tissue_painter):
+    for module in (architecture, artefacts, glands, noise, nuclei, pyramid, tissue_painter):
         digest.update(Path(module.__file__).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()

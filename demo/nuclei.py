@@ -1,10 +1,8 @@
-"""Nuclei and glands, drawn as ellipses on a canvas of 0.5 um a pixel."""
+"""Nuclei, drawn as ellipses on a canvas of 0.5 um a pixel."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from demo.architecture import jittered_grid
 
 SCALE = 2  # canvas pixels per um
 SHIFT = 4  # fractional bits of OpenCV's coordinates
@@ -77,55 +75,3 @@ class NucleiCanvas:
         size = self.image.shape[1], self.image.shape[0]
         mask = cv2.resize(tissue.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR)
         self.image = cv2.multiply(self.image, mask, scale=1 / 255)
-
-
-def draw_glands(
-    rng: np.random.Generator, room: NDArray[np.bool_], canvas: NucleiCanvas
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Draw glands: a ring of epithelium with basal nuclei around a lumen.
-
-    Parameters
-    ----------
-    rng : source of the draws.
-    room : bool [H, W], where glands may lie.
-    canvas : takes the nuclei.
-
-    Returns
-    -------
-    epithelium, lumen : bool [H, W].
-    """
-    # Padded, so that the slide's edge counts as the end of the room.
-    distance = cv2.distanceTransform(np.pad(room, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    epithelium = np.zeros(room.shape, dtype=np.uint8)
-    lumen = np.zeros(room.shape, dtype=np.uint8)
-    theta = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    for x, y in jittered_grid(rng, room, 118, 0.13):
-        radius = min(rng.uniform(28, 58), 0.85 * distance[int(y), int(x)])
-        waves, phases = rng.normal(0, [0.11, 0.07, 0.04]), rng.uniform(0, 2 * np.pi, 3)
-        thickness = rng.uniform(13, 18)
-        shade = rng.uniform(150, 195)
-        if radius < 24:
-            continue
-
-        def outline(angles: NDArray[np.float64], inset: float) -> NDArray[np.float64]:
-            bumps = sum(
-                w * np.cos(k * angles + p) for k, w, p in zip((2, 3, 5), waves, phases, strict=True)
-            )
-            reach = radius * (1 + bumps) - inset
-            return np.stack([x + reach * np.cos(angles), y + reach * np.sin(angles)], axis=1)
-
-        _fill(epithelium, outline(theta, 0))
-        _fill(lumen, outline(theta, min(thickness, radius * 0.6)))
-        count = int(2 * np.pi * radius / 5.6)
-        angles = np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.normal(0, 0.02, count)
-        spots = outline(angles, 5.0) + rng.normal(0, 0.9, (count, 2))
-        long = rng.uniform(3.2, 4.8, count)
-        short = rng.uniform(1.9, 2.6, count)
-        shades = shade + rng.normal(0, 14, count)
-        canvas.ellipses(spots, long, short, np.degrees(angles) + rng.normal(0, 8, count), shades)
-    lumen &= epithelium
-    return (epithelium > 0) & (lumen == 0), lumen > 0
-
-
-def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
-    cv2.fillPoly(mask, [np.rint(polygon * 16).astype(np.int32)], 1, cv2.LINE_8, SHIFT)

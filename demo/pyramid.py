@@ -8,8 +8,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from demo.nuclei import SCALE as NUCLEI_SCALE
 from demo.noise import tileable_noise
+from demo.nuclei import SCALE as NUCLEI_SCALE
 from demo.tissue_painter import Painting
 
 TILE = 256

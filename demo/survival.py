@@ -28,11 +28,11 @@ def spread_fractions(rng: np.random.Generator, count: int) -> NDArray[np.float64
 
 
 def simulate_follow_up(rng: np.random.Generator, fraction: NDArray[np.float64]) -> FollowUp:
-    """Draw times from a Weibull proportional hazards model with independent censoring.
+    r"""Draw times from a Weibull proportional hazards model with independent censoring.
 
     The time comes by inversion (Bender, Augustin and Blettner, Statistics in Medicine 2005) of
 
-    .. math:: S(t) = \\exp(-(t / \\lambda)^k \\exp(\\beta (f - 1/2)))
+    .. math:: S(t) = \exp(-(t / \lambda)^k \exp(\beta (f - 1/2)))
 
     and is cut by the closing date of the study (staggered entry) and by exponential dropout.
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from demo.architecture import Architecture, jittered_grid, plan_architecture
 from demo.artefacts import add_fold, add_pen
-from demo.nuclei import NucleiCanvas, draw_glands
+from demo.glands import draw_glands
 from demo.noise import smooth_noise, warped_fibres
+from demo.nuclei import NucleiCanvas
 
 
 @dataclass(frozen=True)
