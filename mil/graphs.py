@@ -89,7 +89,7 @@ def latent_neighbours(features: np.ndarray, k: int) -> np.ndarray:
 def _rank(
     distance: np.ndarray, index: np.ndarray, row: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k nearest of each row's candidates without the row itself, and the k-th's distance."""
+    """Return each row's k nearest candidates, never itself, and the distance of the k-th."""
     distance = np.where(index == row[:, None], np.inf, distance)
     order = np.lexsort((index, distance), axis=1)[:, : min(k, index.shape[1] - 1)]
     kept = np.take_along_axis(index, order, axis=1)

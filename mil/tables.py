@@ -155,14 +155,30 @@ def read_patients(path: str | Path, unit: str | None = None) -> list[Patient]:
     return list(patients.values())
 
 
-def missing_files(slides: Iterable[Slide]) -> list[str]:
-    """Return a sentence for each slide whose file does not exist."""
-    return [
-        f"slide {slide.slide_id}: there is no file {slide.path}; mend its path in the slide table "
-        "(relative to the working directory), or name the slide under exclude."
-        for slide in slides
-        if not Path(slide.path).exists()
-    ]
+def missing_slides(slides: Iterable[Slide], max_share: float) -> set[str]:
+    """Return the ids of slides whose file does not exist.
+
+    A missing file is the outcome of one slide and stops nothing; too many of them are a mistake in
+    the table.
+
+    Parameters
+    ----------
+    slides : the slide table.
+    max_share : share of slides that may be missing (``max_failed_slides``).
+
+    Raises
+    ------
+    TableError : more are missing; one sentence a slide.
+    """
+    slides = list(slides)
+    missing = [slide for slide in slides if not Path(slide.path).exists()]
+    if len(missing) > max_share * len(slides):
+        raise TableError(
+            f"slide {slide.slide_id}: there is no file {slide.path}; mend its path in the slide "
+            "table (relative to the working directory), or name the slide under exclude."
+            for slide in missing
+        )
+    return {slide.slide_id for slide in missing}
 
 
 def read_rows(path: str | Path, required: Sequence[str]) -> list[dict[str, str]]:

@@ -13,6 +13,20 @@ from wsi.commandline import TRY_AGAIN, command_of, quoted
 TAIL = 20  # lines of the log shown when a job fails
 
 
+def prepare_environment(project: str) -> None:
+    """Set what all jobs inherit: this checkout's packages, and one thread for each library.
+
+    Parameters
+    ----------
+    project : folder that holds ``wsi`` and ``mil``; conda environments do not have them installed.
+    """
+    paths = [project, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    os.environ["PYTHONHASHSEED"] = "0"
+    for library in ("OMP", "MKL", "OPENBLAS"):  # jobs run side by side, each on its own core
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+
+
 def run_job(
     package: str,
     stage: str,
@@ -89,7 +103,6 @@ def _die_with_parent() -> None:
     """Let the kernel kill the stage when its job is killed, so that nothing works on unseen."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-    os.environ.setdefault("PYTHONHASHSEED", "0")
 
 
 def _say(file, text: str) -> None:

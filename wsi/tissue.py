@@ -104,16 +104,17 @@ def segment(
     """
     smooth = cv2.medianBlur(rgb, 3)
     hsv = cv2.cvtColor(smooth, cv2.COLOR_RGB2HSV)
-    saturation = cv2.medianBlur(hsv[..., 1], 7)
+    saturation = cv2.medianBlur(hsv[..., 1], 3)
     pixel = (mpp / 1000) ** 2  # mm2
     pen = _remove_small(_ink(hsv), PEN_MIN_AREA / pixel)
     otsu, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     white = _white_point(smooth)
-    density = -np.log10((smooth.astype(np.float32) + 1) / (white + 1)).clip(0).sum(axis=2)
-    tissue = (saturation > max(8.0, 0.5 * otsu)) | (cv2.medianBlur(density, 5) > OPTICAL_DENSITY)
+    absorbed = np.log10((white + 1) / (smooth.astype(np.float32) + 1))
+    density = absorbed.clip(0).sum(axis=2)
+    tissue = (saturation > max(8.0, 0.5 * otsu)) | (cv2.medianBlur(density, 3) > OPTICAL_DENSITY)
     tissue &= smooth.max(axis=2) >= 5  # pure black is a scanner's padding
     tissue &= ~cv2.dilate(pen.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-    side = max(1, round(close_um / mpp))
+    side = 2 * round(close_um / mpp / 2) + 1  # odd: an even kernel moves the mask by a pixel
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     closed = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_CLOSE, kernel).astype(bool)
     closed = _remove_small(closed, min_area_mm2 / pixel)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from mil.tables import Patient, Slide, TableError, missing_files, read_patients, read_slides
+from mil.tables import Patient, Slide, TableError, missing_slides, read_patients, read_slides
 
 ROOT = Path(__file__).resolve().parents[2]
 ADVMIL = ROOT / "../shared/data/tables/advmil/table"
@@ -213,13 +213,16 @@ def test_slides_and_patients_in_one_table(table):
     assert read_patients(name) == [Patient("P1", 3.0, 1), Patient("P2", 4.0, 0)]
 
 
-def test_missing_files_are_named(table):
+def test_a_missing_file_is_an_outcome_until_there_are_too_many(table):
     table("", "there.svs")
     slides = read_slides(table(SLIDES + "S1,P1,there.svs\nS2,P1,gone.svs\n"))
-    assert missing_files(slides) == [
+    assert missing_slides(slides, max_share=0.5) == {"S2"}
+    with pytest.raises(TableError) as error:
+        missing_slides(slides, max_share=0.4)
+    assert str(error.value) == (
         "slide S2: there is no file gone.svs; mend its path in the slide table (relative to the "
         "working directory), or name the slide under exclude."
-    ]
+    )
 
 
 CELLS = {

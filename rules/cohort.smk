@@ -1,0 +1,73 @@
+"""tables -> patients and folds; outcomes of all slides -> the cohort that models see."""
+
+
+rule make_folds:
+    """Name the patients with a usable follow-up and deal them to folds."""
+    input:
+        slides=config["slides"],
+        patients=config["patients"],
+        files=fold_files(config),
+    output:
+        folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
+        patients="<results>/cohort/patients.csv",
+        excluded="<results>/cohort/excluded_patients.csv",
+    log:
+        "<logs>/make_folds.log",
+    benchmark:
+        "<benchmarks>/make_folds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        folds=config["folds"],
+        seed=config["seed"],
+        strict=config["strict"],
+        exclude=config["exclude"],
+        code=code_digest("mil.folds"),
+    message:
+        "folds"
+    script:
+        "../workflow_scripts/make_folds.py"
+
+
+rule gather_cohort:
+    """Count what became of every slide; list the usable ones with a hash of their features."""
+    input:
+        slides=config["slides"],
+        features=collect("<results>/features/{{encoder}}/{slide}.h5", slide=SLIDES),
+        graphs=collect("<results>/graphs/{{encoder}}/{slide}.npz", slide=SLIDES),
+        clusters=collect(
+            "<results>/clusters/{{encoder}}/{patient}.npz", patient=PATIENTS
+        ),
+    output:
+        cohort="<results>/cohort/{encoder}.csv",
+        excluded=report(
+            "<results>/cohort/{encoder}.excluded.csv",
+            caption="../report/excluded.rst",
+            category="1 Cohort",
+            labels={"table": "excluded slides and patients"},
+        ),
+        counts="<results>/cohort/{encoder}.json",
+    log:
+        "<logs>/gather_cohort/{encoder}.log",
+    benchmark:
+        "<benchmarks>/gather_cohort/{encoder}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        root=results_folder,
+        max_failed_slides=config["max_failed_slides"],
+        strict=config["strict"],
+        exclude=config["exclude"],
+        code=code_digest("mil.cohort"),
+    message:
+        "cohort of usable slides ({wildcards.encoder})"
+    script:
+        "../workflow_scripts/gather_cohort.py"

@@ -1,0 +1,89 @@
+"""What the rules share: the validated configuration, the slides, and small helpers."""
+
+import sys
+
+sys.path.insert(0, workflow.basedir)
+
+from mil.config import encoders, experiments, fold_count, fold_files, load_config
+from mil.tables import missing_slides, read_patients, read_slides
+from wsi.digest import code_digest
+from wsi.jobs import prepare_environment
+
+prepare_environment(workflow.basedir)
+
+RETRIES = 2  # of the stages of one slide; the last attempt records a crash as the slide's outcome
+
+config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
+SLIDES = {s.slide_id: s for s in read_slides(config["slides"], config["exclude"])}
+read_patients(config["patients"], config["unit"])
+MISSING = missing_slides(SLIDES.values(), config["max_failed_slides"])
+PATIENTS = {}
+for slide in SLIDES.values():
+    PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
+ENCODERS = encoders(config)
+EXPERIMENTS = experiments(config)
+FOLDS = range(fold_count(config))
+PERMUTED = {
+    f"{name}.permuted{repeat}": {**settings, "permute_labels": repeat}
+    for name, settings in EXPERIMENTS.items()
+    for repeat in range(config["permutations"])
+}
+
+
+def slide_file(wildcards):
+    """The slide's file, unless it is missing: that is an outcome of the slide, not of the run."""
+    return [] if wildcards.slide in MISSING else SLIDES[wildcards.slide].path
+
+
+def slide_entry(wildcards):
+    """The slide's row of the table, as plain values."""
+    slide = SLIDES[wildcards.slide]
+    return {"path": slide.path, "mpp": slide.mpp}
+
+
+def features_of_patient(wildcards):
+    """Feature files of a patient's slides, in the order of the slide table."""
+    return [
+        f"<results>/features/{wildcards.encoder}/{slide}.h5"
+        for slide in PATIENTS[wildcards.patient]
+    ]
+
+
+def experiment(wildcards):
+    """All settings of an experiment, or of its copy with permuted labels."""
+    return EXPERIMENTS.get(wildcards.experiment) or PERMUTED[wildcards.experiment]
+
+
+def training_digest(wildcards):
+    """Digest of the code behind one experiment: training, its model and its head."""
+    settings = experiment(wildcards)
+    return code_digest(
+        "mil.training",
+        f"mil.models.{settings['model']}",
+        f"mil.heads.{settings['head']}",
+    )
+
+
+def cohort_file(wildcards):
+    """The usable slides, with the features of the experiment's encoder."""
+    return f"<results>/cohort/{experiment(wildcards)['encoder']}.csv"
+
+
+def results_folder(wildcards):
+    """Where the paths inside result files start from."""
+    return config["results"]
+
+
+def gpus_wanted(device):
+    """Number of GPUs to ask for: none where the configuration says cpu."""
+    return 0 if device == "cpu" else 1
+
+
+def more_memory(megabytes):
+    """Memory in MB that doubles with every attempt."""
+    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+
+
+def this_attempt(wildcards, attempt):
+    """Which attempt this is, from 1."""
+    return attempt

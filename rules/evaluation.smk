@@ -1,0 +1,161 @@
+"""predictions -> metrics, comparisons, heatmaps."""
+
+
+rule evaluate_experiment:
+    """Measure one experiment on the test parts of all folds."""
+    input:
+        predictions=collect(
+            "<results>/models/{{experiment}}/fold{fold}/predictions.csv", fold=FOLDS
+        ),
+        histories=collect(
+            "<results>/models/{{experiment}}/fold{fold}/history.csv", fold=FOLDS
+        ),
+    output:
+        metrics="<results>/evaluation/{experiment}/metrics.csv",
+        curves="<results>/evaluation/{experiment}/kaplan_meier.csv",
+        kaplan_meier=report(
+            "<results>/evaluation/{experiment}/kaplan_meier.svg",
+            caption="../report/kaplan_meier.rst",
+            category="4 Evaluation",
+            subcategory="Kaplan-Meier by risk group",
+            labels={"experiment": "{experiment}", "figure": "Kaplan-Meier"},
+        ),
+        training_curves=report(
+            "<results>/evaluation/{experiment}/training_curves.svg",
+            caption="../report/training_curves.rst",
+            category="3 Training",
+            labels={"experiment": "{experiment}", "figure": "training curves"},
+        ),
+        training_curves_csv="<results>/evaluation/{experiment}/training_curves.csv",
+    log:
+        "<logs>/evaluate_experiment/{experiment}.log",
+    benchmark:
+        "<benchmarks>/evaluate_experiment/{experiment}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=config["seed"],
+        unit=config["unit"],
+        code=code_digest("mil.evaluation"),
+    message:
+        "evaluation of {wildcards.experiment}"
+    script:
+        "../workflow_scripts/evaluate_experiment.py"
+
+
+rule draw_heatmaps:
+    """Draw attention on slides of test patients, from the lowest to the highest risk."""
+    input:
+        cohort=cohort_file,
+        attention=collect(
+            "<results>/models/{{experiment}}/fold{fold}/attention.npz", fold=FOLDS
+        ),
+        predictions=collect(
+            "<results>/models/{{experiment}}/fold{fold}/predictions.csv", fold=FOLDS
+        ),
+    output:
+        report(
+            "<results>/evaluation/{experiment}/heatmaps.jpg",
+            caption="../report/heatmaps.rst",
+            category="4 Evaluation",
+            subcategory="Attention",
+            labels={"experiment": "{experiment}", "figure": "attention on slides"},
+        ),
+    log:
+        "<logs>/draw_heatmaps/{experiment}.log",
+    benchmark:
+        "<benchmarks>/draw_heatmaps/{experiment}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        root=results_folder,
+        slides=config["report"]["heatmap_slides"],
+        code=code_digest("mil.heatmaps"),
+    message:
+        "attention heatmaps of {wildcards.experiment}"
+    script:
+        "../workflow_scripts/draw_heatmaps.py"
+
+
+rule compare_experiments:
+    """Put all experiments into one table, with paired differences."""
+    input:
+        predictions=collect(
+            "<results>/models/{experiment}/fold{fold}/predictions.csv",
+            experiment=EXPERIMENTS,
+            fold=FOLDS,
+        ),
+        metrics=collect(
+            "<results>/evaluation/{experiment}/metrics.csv", experiment=EXPERIMENTS
+        ),
+    output:
+        comparison=report(
+            "<results>/evaluation/comparison.csv",
+            caption="../report/comparison.rst",
+            category="4 Evaluation",
+            subcategory="Comparison",
+            labels={"experiment": "all", "figure": "table"},
+        ),
+        text="<results>/evaluation/comparison.txt",
+        forest=report(
+            "<results>/evaluation/forest.svg",
+            caption="../report/forest.rst",
+            category="4 Evaluation",
+            subcategory="Comparison",
+            labels={"experiment": "all", "figure": "forest plot"},
+        ),
+    log:
+        "<logs>/compare_experiments.log",
+    benchmark:
+        "<benchmarks>/compare_experiments.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        names=list(EXPERIMENTS),
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=config["seed"],
+        code=code_digest("mil.comparison"),
+    message:
+        "comparison of {params.names}"
+    script:
+        "../workflow_scripts/compare_experiments.py"
+
+
+use rule compare_experiments as compare_permuted with:
+    input:
+        predictions=collect(
+            "<results>/models/{experiment}/fold{fold}/predictions.csv",
+            experiment=PERMUTED,
+            fold=FOLDS,
+        ),
+        metrics=collect(
+            "<results>/evaluation/{experiment}/metrics.csv", experiment=PERMUTED
+        ),
+    output:
+        comparison="<results>/evaluation/null/comparison.csv",
+        text="<results>/evaluation/null/comparison.txt",
+        forest="<results>/evaluation/null/forest.svg",
+    log:
+        "<logs>/compare_permuted.log",
+    benchmark:
+        "<benchmarks>/compare_permuted.tsv"
+    params:
+        names=list(PERMUTED),
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=config["seed"],
+        code=code_digest("mil.comparison"),
+    message:
+        "comparison with permuted labels"

@@ -1,0 +1,59 @@
+"""patches -> features."""
+
+
+rule fetch_weights:
+    """Find the weights of one encoder, once, and keep them as a file for all jobs."""
+    output:
+        "<results>/encoders/{encoder}.safetensors",
+    log:
+        "<logs>/fetch_weights/{encoder}.log",
+    benchmark:
+        "<benchmarks>/fetch_weights/{encoder}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        encoder=lookup("{encoder}/architecture", within=ENCODERS),
+        weights=lookup("{encoder}/weights", within=ENCODERS),
+        code=code_digest("wsi.weights"),
+    message:
+        "weights of {wildcards.encoder}"
+    script:
+        "../workflow_scripts/fetch_weights.py"
+
+
+rule extract_features:
+    """Encode the level-1 patches of one slide."""
+    input:
+        slide_file,
+        patches="<results>/patches/level1/{slide}.h5",
+        weights="<results>/encoders/{encoder}.safetensors",
+    output:
+        "<results>/features/{encoder}/{slide}.h5",
+    log:
+        "<logs>/extract_features/{encoder}/{slide}.log",
+    benchmark:
+        "<benchmarks>/extract_features/{encoder}/{slide}.tsv"
+    retries: RETRIES
+    group:
+        "features"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus_wanted(config["features"]["device"]),
+        mem_mb=more_memory(4000),
+        runtime=60,
+        attempt=this_attempt,
+    params:
+        slide=slide_entry,
+        running=lookup("{encoder}", within=ENCODERS),
+        code=code_digest("wsi.extract"),
+        attempts=RETRIES + 1,
+    message:
+        "features of {wildcards.slide} ({wildcards.encoder})"
+    script:
+        "../workflow_scripts/extract_features.py"

@@ -1,0 +1,60 @@
+"""features -> graphs, clusters."""
+
+
+rule build_graph:
+    """Join the patches of one slide to their nearest neighbours, in space and in features."""
+    input:
+        features="<results>/features/{encoder}/{slide}.h5",
+    output:
+        "<results>/graphs/{encoder}/{slide}.npz",
+    log:
+        "<logs>/build_graph/{encoder}/{slide}.log",
+    benchmark:
+        "<benchmarks>/build_graph/{encoder}/{slide}.tsv"
+    retries: RETRIES
+    group:
+        "structure"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=10,
+        attempt=this_attempt,
+    params:
+        neighbours=config["graphs"]["neighbours"],
+        code=code_digest("mil.graphs"),
+        attempts=RETRIES + 1,
+    message:
+        "graph of {wildcards.slide}"
+    script:
+        "../workflow_scripts/build_graph.py"
+
+
+rule cluster_patches:
+    """Group the patches of one patient by their features."""
+    input:
+        features=features_of_patient,
+    output:
+        "<results>/clusters/{encoder}/{patient}.npz",
+    log:
+        "<logs>/cluster_patches/{encoder}/{patient}.log",
+    benchmark:
+        "<benchmarks>/cluster_patches/{encoder}/{patient}.tsv"
+    group:
+        "structure"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=20,
+    params:
+        slides=lambda wildcards: PATIENTS[wildcards.patient],
+        k=config["clusters"]["k"],
+        seed=config["seed"],
+        code=code_digest("mil.clusters"),
+    message:
+        "clusters of {wildcards.patient}"
+    script:
+        "../workflow_scripts/cluster_patches.py"

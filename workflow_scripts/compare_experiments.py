@@ -1,0 +1,21 @@
+"""Put experiments into one table (rules compare_experiments and compare_permuted)."""
+
+from wsi.jobs import run_job
+
+names = list(snakemake.params.names)
+paths = list(snakemake.input.predictions)  # experiment by experiment, fold by fold
+folds = len(paths) // len(names)
+
+run_job(
+    "mil",
+    "compare_experiments",
+    log=snakemake.log[0],
+    names=names,
+    predictions={name: paths[i * folds : (i + 1) * folds] for i, name in enumerate(names)},
+    metrics=list(snakemake.input.metrics),
+    comparison=snakemake.output.comparison,
+    text=snakemake.output.text,
+    forest=snakemake.output.forest,
+    bootstrap=snakemake.params.bootstrap,
+    seed=snakemake.params.seed,
+)

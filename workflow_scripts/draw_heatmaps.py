@@ -1,0 +1,16 @@
+"""Draw attention on slides of test patients (rule draw_heatmaps)."""
+
+from wsi.jobs import run_job
+
+run_job(
+    "mil",
+    "draw_heatmaps",
+    log=snakemake.log[0],
+    name=snakemake.wildcards.experiment,
+    attention=list(snakemake.input.attention),
+    predictions=list(snakemake.input.predictions),
+    cohort=snakemake.input.cohort,
+    root=snakemake.params.root,
+    heatmaps=snakemake.output[0],
+    slides=snakemake.params.slides,
+)

@@ -1,0 +1,77 @@
+"""A digest of the code behind a stage, so that changed code re-runs what it made, and only that."""
+
+import ast
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("mil", "wsi")
+
+
+def code_digest(*modules: str) -> str:
+    """Return 16 hexadecimal digits that change when the code of a stage changes.
+
+    The sources of the modules and of every module of this project that they import, directly or
+    not, are hashed as syntax trees without docstrings and comments: editing prose re-runs nothing.
+
+    Parameters
+    ----------
+    modules : dotted names, e.g. ``"wsi.extract"``.
+    """
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(_parsed(module)[1])
+    digest = hashlib.sha256()
+    for module in sorted(found):
+        digest.update(f"{module}\n{_parsed(module)[0]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return a module's syntax tree as text and the project's modules that it imports."""
+    path = _source(module)
+    tree = ast.parse(path.read_text())
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    imported = {
+        name
+        for node in ast.walk(tree)
+        for name in _imports(node, package)
+        if name.split(".")[0] in PACKAGES and _source(name)
+    }
+    _drop_docstrings(tree)
+    return ast.dump(tree), tuple(sorted(imported))
+
+
+@cache
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # `from package.module import function`: function is no module
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _imports(node: ast.AST, package: str) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*parents, *filter(None, [node.module])])
+        return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def _drop_docstrings(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                node.body = body[1:]
