@@ -154,9 +154,6 @@ def test_a_slide_without_patches_is_not_usable(results):
     results.gather()
     kinds = [row["kind"] for row in results.rows("resnet50.excluded.csv")]
     assert kinds == ["no_tissue", "no_slide"]
-        "no_tissue",
-        "no_slide",
-    ]
 
 
 def test_the_run_stops_past_the_share_of_failures(results):
