@@ -1,0 +1,65 @@
+# `make demo` runs the main job on a demo cohort, `make test` passes the tests. Both install what
+# they need into .venv in this folder, from the lock files, and touch nothing else.
+
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+BIN := $(CURDIR)/.venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores all
+DEMO := data/demo
+RESULTS := results/demo
+
+.PHONY: install demo demo-null test test-slow lint lock clean
+
+install: .venv/runtime ## the environment that runs the workflow
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; install one."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+.venv/test: requirements-test.lock | .venv/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.lock
+	touch $@
+
+demo: .venv/runtime ## demo cohort, from painted slides to the report
+	$(BIN)/python -m demo $(DEMO)
+	$(SNAKEMAKE)
+	@echo
+	@cat $(RESULTS)/evaluation/comparison.txt
+	@echo
+	@$(BIN)/python -m demo check $(RESULTS) --demo $(DEMO)
+	@echo
+	@echo "report: $(CURDIR)/$(RESULTS)/report.html"
+
+demo-null: .venv/runtime ## the same with permuted labels: no experiment may find anything
+	$(BIN)/python -m demo $(DEMO)
+	$(SNAKEMAKE) null
+	@cat $(RESULTS)/evaluation/null/comparison.txt
+
+test: .venv/test ## all tests but those marked slow or gpu
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+
+test-slow: .venv/test ## the tests marked slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu"
+
+lint: .venv/test ## style of Python, of the rules, and of the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	test -f $(DEMO)/slides.csv || $(BIN)/python -m demo $(DEMO)
+	$(BIN)/snakemake --lint
+
+lock: .venv/test ## renew the lock files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
+		--no-annotate --extra workflow --extra demo pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
+		--no-annotate --all-extras -c requirements.lock pyproject.toml -o requirements-test.lock
+
+clean: ## remove what the demo made
+	rm -rf $(DEMO) $(RESULTS)
