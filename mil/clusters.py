@@ -5,7 +5,7 @@ import logging
 import numpy as np
 
 from mil.seeds import seed_for
-from wsi.storage import Outcome, read_features, read_outcome, save_npz
+from wsi.storage import Outcome, read_features, read_outcome, save_npz, sha256_arrays
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +44,10 @@ def cluster_patches(
     )
     with threadpool_limits(1):  # the order of sums, and so the bytes, must not follow the cores
         cluster = means.fit_predict(stacked)
-    save_npz(
-        clusters,
-        Outcome(patient_id, "cluster_patches"),
-        {"k": k},
-        cluster=cluster.astype(np.int32),
-        slides=np.array([slide for slide, _ in usable]),
-        rows=np.array([len(part) for part in rows], np.int64),
-    )
+    arrays = {
+        "cluster": cluster.astype(np.int32),
+        "slides": np.array([slide for slide, _ in usable]),
+        "rows": np.array([len(part) for part in rows], np.int64),
+    }
+    described = {"k": k, "sha256": sha256_arrays(*arrays.values())}
+    save_npz(clusters, Outcome(patient_id, "cluster_patches"), described, **arrays)

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from wsi.outcome import slide_stage
-from wsi.storage import Outcome, read_features, save_npz
+from wsi.storage import Outcome, read_features, save_npz, sha256_arrays
 
 BLOCK = 1024  # rows compared with all others at once; bounds memory to BLOCK x N distances
 SPARE = 16  # candidates beyond k that are ranked exactly
@@ -22,14 +22,17 @@ def build_graph(*, slide_id: str, features: str, graph: str, neighbours: int) ->
     neighbours : number of neighbours of a patch; all others where there are fewer.
     """
     rows, coords, attributes = read_features(features)
-    save_npz(
-        graph,
-        Outcome(slide_id, "build_graph"),
-        {"neighbours": neighbours, "features_sha256": attributes["sha256"]},
-        edge_index=edges(spatial_neighbours(coords, neighbours)),
-        edge_latent=edges(latent_neighbours(rows, neighbours)),
-        centroid=(coords + float(attributes["footprint0"]) / 2).astype(np.float32),
-    )
+    arrays = {
+        "edge_index": edges(spatial_neighbours(coords, neighbours)),
+        "edge_latent": edges(latent_neighbours(rows, neighbours)),
+        "centroid": (coords + float(attributes["footprint0"]) / 2).astype(np.float32),
+    }
+    described = {
+        "neighbours": neighbours,
+        "features_sha256": attributes["sha256"],
+        "sha256": sha256_arrays(*arrays.values()),
+    }
+    save_npz(graph, Outcome(slide_id, "build_graph"), described, **arrays)
 
 
 def edges(neighbours: np.ndarray) -> np.ndarray:
