@@ -107,6 +107,7 @@ class Head(nn.Module):
 
     def complaints(self, prediction: Prediction) -> list[str]:
         """Return sentences on predictions that look degenerate."""
-        if len(prediction.risk) > 1 and np.ptp(prediction.risk) <= 1e-8:
+        risk = prediction.risk
+        if len(risk) > 1 and np.ptp(risk) <= 1e-6 * max(np.abs(risk).max(), 1e-2):  # rounding
             return ["collapsed: all patients have the same risk."]
         return []

@@ -69,11 +69,11 @@ class Stepper:
             return record
         bag = self.network.scaled(bag)
         if self.discriminator is not None:
-            self._discriminate(bag, labels, record)
-        self._improve(bag, labels, record)
+            self.improve_discriminator(bag, labels, record)
+        self.improve_network(bag, labels, record)
         return record
 
-    def _discriminate(self, bag: Bag, labels: Labels, record: StepRecord) -> None:
+    def improve_discriminator(self, bag: Bag, labels: Labels, record: StepRecord) -> None:
         """Teach the discriminator observed events from generated times; dropout off in G."""
         head = self.network.head
         self.network.eval()
@@ -94,7 +94,7 @@ class Stepper:
         if len(real):
             record.real_accuracy = (real > 0).float().mean().item()
 
-    def _improve(self, bag: Bag, labels: Labels, record: StepRecord) -> None:
+    def improve_network(self, bag: Bag, labels: Labels, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
         self.network.train()

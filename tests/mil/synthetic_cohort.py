@@ -12,10 +12,11 @@ from wsi.storage import Outcome, save_npz, sha256_arrays, write_h5
 STAGE = Outcome("", "extract_features")
 
 
-def write_cohort(root, patients=48, patches=32, width=32, slides=1, seed=0, signal=3.0):
+def write_cohort(root, patients=48, patches=32, width=32, slides=1, seed=0, scale=1.0):
     """Write features, graphs, clusters, tables and one fold below `root`.
 
-    A share z of a patient's instances is shifted along one direction; time falls with z.
+    A share z of a patient's instances is shifted along one direction; time falls with z. Features
+    are multiplied by `scale`.
     """
     random = np.random.default_rng(seed)
     root = Path(root)
@@ -33,8 +34,8 @@ def write_cohort(root, patients=48, patches=32, width=32, slides=1, seed=0, sign
             name = f"{patient}-{s}"
             shifted = random.random(patches) < share
             x = random.standard_normal((patches, width)) * 0.5
-            x += signal * np.where(shifted, 1, -1)[:, None] * direction * np.sqrt(width) / 2
-            x = x.astype(np.float32)
+            x += 3 * np.where(shifted, 1, -1)[:, None] * direction * np.sqrt(width) / 2
+            x = (scale * x).astype(np.float32)
             rows.append(_write_slide(root, name, patient, x))
             clusters.append((shifted + 2 * s).astype(np.int32))
             names.append(name)
@@ -97,7 +98,16 @@ def _write_slide(root, name, patient, x):
 
 
 def run(
-    root, head, *, model="abmil", out="out", permute=None, seed=7, options=None, fold_index=0, **keys
+    root,
+    head,
+    *,
+    model="abmil",
+    out="out",
+    permute=None,
+    seed=7,
+    options=None,
+    fold_index=0,
+    **keys,
 ):
     """Train and predict; return the predictions and the history."""
     root = Path(root)

@@ -1,0 +1,61 @@
+"""Example bags, and the fill rule of the golden values."""
+
+import numpy as np
+import torch
+
+from mil.bags import Bag
+
+
+def example_bag(instances=64, width=24, seed=0, name="A"):
+    """One bag with everything a model may ask for: grid coords, a directed ring graph, clusters."""
+    random = np.random.RandomState(seed)
+    n = np.arange(instances)
+    edges = np.stack([np.concatenate([n, n]), np.concatenate([n + 1, n * n + 5]) % instances])
+    return Bag.single(
+        torch.from_numpy(random.standard_normal((instances, width)).astype(np.float32)),
+        name,
+        coords=torch.from_numpy(np.stack([n % 8, n // 8], 1) * 1024),
+        edge_index=torch.from_numpy(edges),
+        edge_latent=torch.from_numpy(edges[::-1].copy()),
+        cluster=torch.from_numpy(n % 8),
+    )
+
+
+def reordered(bag, order):
+    """The same bag with its instances in another order; edges follow."""
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    return Bag.single(
+        bag.features[order],
+        *bag.ids,
+        coords=bag.coords[order],
+        edge_index=place[bag.edge_index],
+        edge_latent=place[bag.edge_latent],
+        cluster=bag.cluster[order],
+    )
+
+
+def golden_input(p, width=1024):
+    return np.maximum(np.random.RandomState(7 + p).standard_normal((64, width)), 0)
+
+
+def golden_fill(module, names, norm_weights=()):
+    """Fill a module's parameters by the rule of the specifications.
+
+    `names` maps the original's parameter names to ours: a pair for a layer stands for its
+    weight and bias. The k-th original name in sorted order is filled from RandomState(1000 + k).
+    """
+    parameters = dict(module.named_parameters())
+    full = {f"{o}.{kind}": f"{m}.{kind}" for o, m in names.items() for kind in ("weight", "bias")}
+    assert sorted(full.values()) == sorted(parameters)
+    with torch.no_grad():
+        for k, original in enumerate(sorted(full)):
+            parameter = parameters[full[original]]
+            g = np.random.RandomState(1000 + k).standard_normal(tuple(parameter.shape))
+            if parameter.ndim >= 2:
+                g = g / np.sqrt(np.prod(parameter.shape[1:]))
+            elif original in norm_weights:
+                g = 1 + 0.1 * g
+            else:
+                g = 0.1 * g
+            parameter.copy_(torch.from_numpy(g))

@@ -1,0 +1,100 @@
+"""AdvMIL's generator head: noise, sampling, scale."""
+
+import numpy as np
+import pytest
+import torch
+from examples import example_bag
+
+from mil.heads import build_head
+from mil.heads.base import HeadError, Labels
+from mil.models import build_model
+from mil.network import Network
+from mil.noise import noise_bank
+
+FITTED = {"t_ref": 40.0}
+
+
+def generator(noise="0-1", **options):
+    torch.manual_seed(0)
+    model = build_model("abmil", 24)
+    return Network(
+        model, build_head("adversarial", 384, FITTED, noise=noise, **options), None
+    ).eval()
+
+
+@pytest.mark.parametrize("noise", ["0-1", "1-0", "1-1", "0-0", "1-0-1"])
+def test_draws_of_one_pass_are_those_of_full_passes(noise):
+    network, bag = generator(noise), example_bag(48)
+    z = network.head.noise(1, 6, torch.Generator().manual_seed(5))
+    together, _ = network(bag, z)
+    alone = torch.cat([network(bag, z[:, s : s + 1])[0] for s in range(z.shape[1])], 1)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-7)
+    assert together.shape == (1, 1 if noise == "0-0" else 6)
+    if noise != "0-0":
+        assert together.std() > 0
+
+
+def test_noise_has_its_distribution():
+    head = generator().head
+    uniform = head.noise(50, 40, torch.Generator().manual_seed(0))
+    assert uniform.shape == (50, 40, 192)
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    assert uniform.mean().item() == pytest.approx(0.5, abs=0.005)
+    gaussian = generator(distribution="gaussian").head.noise(50, 40, torch.Generator())
+    assert gaussian.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_fixed_noise_depends_on_the_patient_only():
+    head = generator().head
+    both = noise_bank(head, ["A", "B"], 5, seed=1, purpose="x")
+    torch.testing.assert_close(noise_bank(head, ["B"], 5, seed=1, purpose="x")[0], both[1])
+    torch.testing.assert_close(noise_bank(head, ["A"], 3, seed=1, purpose="x")[0], both[0, :3])
+    assert not torch.equal(both[0], both[1])
+    assert not torch.equal(noise_bank(head, ["A"], 5, seed=2, purpose="x")[0], both[0])
+
+
+def test_median_is_the_lower_middle_draw_and_risk_is_minus_it():
+    prediction = generator().head.predict(torch.tensor([[0.4, 0.1, 0.3, 0.2]]))
+    assert prediction.time[0] == pytest.approx(0.2 * 40)
+    assert prediction.risk[0] == pytest.approx(-8)
+    np.testing.assert_allclose(prediction.draws[0], [16, 4, 12, 8], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("softplus", np.log1p(np.exp(2.0))), ("sigmoid", 1 / (1 + np.exp(-2.0))), ("exp", np.exp(2))],
+)
+def test_output_scale(output, expected):
+    head = generator(output=output).head
+    with torch.no_grad():
+        for p in head.parameters():
+            p.zero_()
+        head.layers[-1].bias.fill_(2.0)
+    times = head(torch.zeros(1, 384), head.noise(1, 3, torch.Generator()))
+    assert times[0, 0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_loss_is_the_regression_of_the_specification():
+    head = generator().head
+    labels = Labels.of(40 * np.array([0.3, 0.4, 1, 0.7]), np.array([1, 0, 1, 0]))
+    times = torch.tensor([[0.2], [0.5], [0.9], [0.4]])
+    assert head.loss(times, labels).item() == pytest.approx(0.125, abs=1e-6)
+
+
+def test_collapsed_spread_and_bounds_are_told():
+    head = generator(output="sigmoid").head
+    spread = torch.linspace(0.2, 0.8, 30).expand(5, -1) * torch.linspace(0.5, 1, 5)[:, None]
+    assert head.complaints(head.predict(spread)) == []
+    flat = torch.full((5, 30), 0.4) + torch.linspace(0, 0.1, 5)[:, None]
+    assert any("hardly differ" in s for s in head.complaints(head.predict(flat)))
+    high = spread.clone()
+    high[:2] = 0.9999
+    assert any("40% of the predicted times" in s for s in head.complaints(head.predict(high)))
+
+
+def test_wrong_options_are_sentences():
+    with pytest.raises(HeadError, match="noise is '0-2'; it must be zeros and ones"):
+        generator("0-2")
+    with pytest.raises(HeadError, match="output is 'relu'; it must be softplus, sigmoid, exp"):
+        generator(output="relu")

@@ -1,0 +1,118 @@
+"""Properties of every registered model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from examples import example_bag, reordered
+from safetensors.torch import load_file, save_file
+
+from mil.bags import pack
+from mil.models import build_model, model_names
+from mil.registry import Registry, UnknownNameError
+
+WIDTH = 24
+
+
+@pytest.fixture(params=model_names())
+def model(request):
+    torch.manual_seed(0)
+    return build_model(request.param, WIDTH).eval()
+
+
+def test_packed_bags_are_the_bags_one_by_one(model):
+    bags = [example_bag(n, WIDTH, seed) for seed, n in enumerate((16, 64, 32))]
+    together = model(pack(bags))
+    alone = [model(bag) for bag in bags]
+    torch.testing.assert_close(
+        together.vector, torch.cat([one.vector for one in alone]), rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(
+        together.scores, torch.cat([one.scores for one in alone]), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_shapes(model):
+    bag = pack([example_bag(16, WIDTH, 0), example_bag(48, WIDTH, 1)])
+    embedding = model(bag)
+    assert embedding.vector.shape == (2, model.out_dim)
+    assert embedding.scores.shape == (64,)
+
+
+def test_order_of_instances(model):
+    if not model.order_free:
+        pytest.skip(f"{model.name} depends on the order of instances by design")
+    bag = example_bag(64, WIDTH)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    before, after = model(bag), model(reordered(bag, order))
+    torch.testing.assert_close(after.vector, before.vector, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(after.scores, before.scores[order], rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_reaches_every_parameter(model):
+    model.train()
+    bag = pack([example_bag(64, WIDTH, seed) for seed in range(4)])
+    embedding = model(bag)
+    loss = embedding.vector.square().sum()
+    if embedding.penalty is not None:
+        loss = loss + embedding.penalty.sum()
+    loss.backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None]
+    # a bias just before a softmax over instances cannot matter: its gradient exists and is about 0
+    still = [n for n, p in model.named_parameters() if p.ndim > 1 and not p.grad.abs().sum() > 0]
+    assert dead == []
+    assert still == []
+
+
+def test_evaluation_is_deterministic_and_training_is_not_needed_to_save(model, tmp_path):
+    bag = example_bag(32, WIDTH)
+    before = model(bag).vector
+    torch.testing.assert_close(model(bag).vector, before, rtol=0, atol=0)
+    save_file(model.state_dict(), tmp_path / "m.safetensors")
+    other = build_model(model.name, WIDTH).eval()
+    assert not torch.equal(other(bag).vector, before)
+    other.load_state_dict(load_file(tmp_path / "m.safetensors"))
+    torch.testing.assert_close(other(bag).vector, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("instances", [1, 16])
+def test_tiny_bags(model, instances):
+    embedding = model(example_bag(instances, WIDTH))
+    assert torch.isfinite(embedding.vector).all()
+    assert torch.isfinite(embedding.scores).all()
+
+
+def test_half_precision_scores_are_finite(model):
+    if model.needs:
+        pytest.skip(f"{model.name} reads more than features")
+    bag = example_bag(32, WIDTH)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model(bag).vector.float()
+    torch.testing.assert_close(low, model(bag).vector, rtol=0.1, atol=0.1)
+
+
+def test_misspelt_names_are_sentences():
+    with pytest.raises(
+        UnknownNameError, match=r"model 'abmill' does not exist; did you mean abmil"
+    ):
+        build_model("abmill", 8)
+    with pytest.raises(UnknownNameError, match=r"no option 'hiden'; did you mean hidden"):
+        build_model("abmil", 8, hiden=3)
+
+
+def test_a_file_is_all_a_new_model_needs(tmp_path: Path, monkeypatch):
+    package = tmp_path / "some_models"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from mil.registry import Registry\nKNOWN = Registry('model', __name__)\n"
+    )
+    (package / "mine.py").write_text(
+        "from some_models import KNOWN\n@KNOWN.register('mine')\nclass Mine:\n"
+        "    def __init__(self, in_dim):\n        self.in_dim = in_dim\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import some_models
+
+    assert isinstance(some_models.KNOWN, Registry)
+    assert some_models.KNOWN.names() == ["mine"]
+    assert some_models.KNOWN.build("mine", 5).in_dim == 5

@@ -1,0 +1,124 @@
+"""One optimiser step: who learns from what."""
+
+import numpy as np
+import pytest
+import torch
+from examples import example_bag
+
+from mil.bags import pack
+from mil.heads.base import Labels
+from mil.network import build_network
+from mil.training.step import Stepper, StepRecord, adam
+
+BAG = pack([example_bag(32, seed=i, name=str(i)) for i in range(4)])
+TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
+
+
+def stepper(head="adversarial", time=TIME, event=EVENT, l1=1e-5, **options):
+    torch.manual_seed(0)
+    fitted = {"t_ref": 9.0, "edges": [0, 4.0, 6.0, float("inf")]}
+    experiment = {"model": "abmil", "head": head, "head_options": options}
+    network = build_network(experiment, 24, fitted, standardise=False)
+    return Stepper(
+        network,
+        network.head.opponent(24),
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        l1=l1,
+        noise=torch.Generator().manual_seed(1),
+    )
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module, before):
+    return [n for n, value in module.state_dict().items() if not torch.equal(value, before[n])]
+
+
+def gradients(module):
+    return {n: None if p.grad is None else p.grad.clone() for n, p in module.named_parameters()}
+
+
+def test_discriminator_and_network_learn_in_turn():
+    s = stepper()
+    labels = Labels.of(TIME, EVENT)
+    network, judge = state(s.network), state(s.discriminator)
+    s.improve_discriminator(BAG, labels, StepRecord())
+    assert changed(s.network, network) == []
+    assert all(p.grad is None for p in s.network.parameters())
+    assert set(changed(s.discriminator, judge)) == set(judge)
+
+    judge, grads = state(s.discriminator), gradients(s.discriminator)
+    s.improve_network(BAG, labels, StepRecord())
+    assert changed(s.discriminator, judge) == []
+    for name, gradient in gradients(s.discriminator).items():
+        torch.testing.assert_close(gradient, grads[name], rtol=0, atol=0)
+    assert set(changed(s.network, network)) == set(network)
+    assert all(p.requires_grad for p in s.discriminator.parameters())
+
+
+def test_modes_of_the_two_halves():
+    s = stepper()
+    modes = []
+    s.network.model.register_forward_pre_hook(lambda m, _: modes.append(("network", m.training)))
+    s.discriminator.embed.register_forward_pre_hook(lambda m, _: modes.append(("d", m.training)))
+    s.step(BAG, Labels.of(TIME, EVENT))
+    assert modes == [("network", False), ("d", True), ("network", True), ("d", False)]
+
+
+def test_censored_times_are_no_real_pairs():
+    """The discriminator must not see when a censored patient was last seen."""
+    a, b = stepper(), stepper()
+    other = TIME.copy()
+    other[EVENT == 0] = [2.0, 8.5]
+    for s, time in ((a, TIME), (b, other)):
+        torch.manual_seed(2)  # the same dropout
+        s.improve_discriminator(BAG, Labels.of(time, EVENT), StepRecord())
+    for name, value in b.discriminator.state_dict().items():
+        torch.testing.assert_close(value, a.discriminator.state_dict()[name], rtol=0, atol=0)
+
+
+def test_without_events_the_discriminator_learns_from_fakes_only():
+    s = stepper()
+    record = s.step(BAG, Labels.of(TIME, np.zeros(4)))
+    assert np.isnan(record.real_accuracy)
+    assert np.isfinite(record.discriminator_loss)
+
+
+def test_the_adversarial_term_reaches_the_network():
+    """A heavier discriminator changes the network's step, and weight 0 removes it."""
+    steps = {}
+    for weight in (0.0, 0.004, 10.0):
+        s = stepper(adversarial_weight=weight)
+        s.improve_network(BAG, Labels.of(TIME, EVENT), StepRecord())
+        assert (s.discriminator is None) == (weight == 0)
+        steps[weight] = gradients(s.network)["head.layers.1.weight"]
+    assert not torch.allclose(steps[0.0], steps[10.0])
+
+
+def test_a_window_without_a_usable_event_changes_nothing():
+    s = stepper("cox")
+    before = state(s.network)
+    assert s.step(BAG, Labels.of(TIME, np.zeros(4))).skipped
+    assert changed(s.network, before) == []
+
+
+@pytest.mark.parametrize("head", ["adversarial", "cox", "nll"])
+def test_l1_is_added_to_every_parameter(head):
+    plain, shrunk = stepper(head, l1=0.0), stepper(head, l1=0.5)
+    for s in (plain, shrunk):
+        torch.manual_seed(3)
+        s.step(BAG, Labels.of(TIME, EVENT))
+    start = stepper(head).network.state_dict()
+    for name, gradient in gradients(shrunk.network).items():
+        expected = gradients(plain.network)[name] + 0.5 * start[name].sign()
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weight_decay_spares_biases():
+    groups = adam(stepper().network, 1e-3, 5e-4).param_groups
+    assert [group["weight_decay"] for group in groups] == [5e-4, 0.0]
+    assert all(p.ndim > 1 for p in groups[0]["params"])
+    assert all(p.ndim <= 1 for p in groups[1]["params"])
