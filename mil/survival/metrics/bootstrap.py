@@ -60,6 +60,8 @@ class ConcordanceDraws:
 
 def resample_counts(n: int, draws: int, seed: int, fold: int) -> NDArray[np.float64]:
     """Return how often each of n patients is drawn, [draws, n]; the same for every model."""
+    if not n:
+        return np.zeros((draws, 0))
     rng = np.random.default_rng(seed_for(seed, "bootstrap", fold))
     return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
 

@@ -55,11 +55,11 @@ def logrank(
         what = "an empty group" if not smallest else "a group of one patient"
         return LogRank(np.nan, np.nan, np.nan, np.nan, np.nan, n, events, f"no test: {what}")
 
-    observed, expected, variance = 0.0, 0.0, 0.0
-    for label in np.unique(stratum):
-        own = stratum == label
-        o, e, v = _one_stratum(time[own], event[own], group[own])
-        observed, expected, variance = observed + o, expected + e, variance + v
+    parts = [
+        _one_stratum(time[own], event[own], group[own])
+        for own in (stratum == label for label in np.unique(stratum))
+    ]
+    observed, expected, variance = (float(total) for total in np.sum(parts, axis=0))
     if variance <= 0:
         reason = "no test: no event while both groups were at risk"
         return LogRank(np.nan, np.nan, observed, expected, 0.0, n, events, reason)
@@ -81,32 +81,35 @@ def permutation_p(
     Out-of-fold predictions share training patients, so the chi-square's p-value is too sure; this
     one asks only that outcomes are exchangeable inside a fold. NaN where no test is possible.
     """
-    group, stratum = np.asarray(group).astype(bool), np.asarray(stratum)
     found = logrank(time, event, group, stratum).statistic
     if np.isnan(found):
         return np.nan
+    time, event = checked(time, event)
+    group, stratum = np.asarray(group).astype(bool), np.asarray(stratum)
     rng = np.random.default_rng(seed)
-    places = [np.flatnonzero(stratum == label) for label in np.unique(stratum)]
-    as_extreme = 0
-    for _ in range(permutations):
-        shuffled = group.copy()
-        for place in places:
-            shuffled[place] = rng.permutation(group[place])
-        # Rounding must not make the same table look less extreme than itself.
-        statistic = logrank(time, event, shuffled, stratum).statistic
-        as_extreme += statistic >= found * (1 - 1e-9)
-    return (1 + as_extreme) / (1 + permutations)
+    excess, variance = np.zeros((2, permutations))
+    for label in np.unique(stratum):
+        own = stratum == label
+        shuffled = rng.permuted(np.tile(group[own], (permutations, 1)), axis=1)
+        observed, expected, spread = _one_stratum(time[own], event[own], shuffled)
+        excess, variance = excess + observed - expected, variance + spread
+    # Rounding must not make the same table look less extreme than itself.
+    as_extreme = (excess**2 >= found * (1 - 1e-9) * variance).sum()
+    return float((1 + as_extreme) / (1 + permutations))
 
 
-def _one_stratum(time: Floats, event: Bools, group: Bools) -> tuple[float, float, float]:
-    """Return the observed and expected events of group 1 and the variance."""
+def _one_stratum(time: Floats, event: Bools, group: Bools) -> tuple[Floats, Floats, Floats]:
+    """Return observed, expected and variance of group 1, for one grouping [n] or many [p, n]."""
+    order = np.argsort(time, kind="stable")
+    time, event, group = time[order], event[order], group[..., order]
     when, d = np.unique(time[event], return_counts=True)
-    at_risk = len(time) - np.searchsorted(np.sort(time), when, side="left")
-    own = np.sort(time[group])
-    share = (len(own) - np.searchsorted(own, when, side="left")) / at_risk
+    first = np.searchsorted(time, when, side="left")
+    at_risk = len(time) - first
+    own_at_risk = group[..., ::-1].cumsum(axis=-1)[..., ::-1][..., first]  # [..., event times]
+    share = own_at_risk / at_risk
     spread = (at_risk - d) / np.maximum(at_risk - 1, 1)
     return (
-        float(event[group].sum()),
-        float((d * share).sum()),
-        float((d * share * (1 - share) * spread).sum()),
+        group[..., event].sum(axis=-1).astype(np.float64),
+        share @ d.astype(np.float64),
+        (share * (1 - share)) @ (d * spread),
     )

@@ -1,0 +1,103 @@
+"""The comparison as a table for a terminal."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mil.comparison import ComparedExperiment
+
+WIDTH = 100
+_NAME = 26  # a longer name has a line of its own
+_NO_VALUE = "-"
+
+
+def describe_comparison(rows: Sequence["ComparedExperiment"], bootstrap: int) -> str:
+    """Return heading, aligned table and notes; no line is wider than 100 columns.
+
+    Parameters
+    ----------
+    rows : experiments, the best one first.
+    bootstrap : draws behind the intervals.
+    """
+    header = ["experiment", "C-index", "95 % interval", "SD", "n", "events", "vs best"]
+    cells = [_cells(row, is_best=k == 0) for k, row in enumerate(rows)]
+    if len(_sizes(rows)) == 1:  # the heading says it
+        header, *cells = [line[:4] + line[6:] for line in [header, *cells]]
+    if len(rows) == 1:  # nothing to compare with
+        header, *cells = [line[:-1] for line in [header, *cells]]
+    widths = [max(len(line[k]) for line in [header, *cells]) for k in range(1, len(header))]
+    name_width = min(_NAME, max(len(line[0]) for line in [header, *cells]))
+    table = []
+    for line in [header, *cells]:
+        name = line[0]
+        if len(name) > name_width:
+            table += textwrap.wrap(name, WIDTH, break_on_hyphens=False)
+            name = ""
+        values = [cell.rjust(width) for cell, width in zip(line[1:], widths, strict=True)]
+        table.append("  ".join([name.ljust(name_width), *values]).rstrip())
+    rule = "-" * max(map(len, table))
+    table.insert(1, rule)
+    return "\n".join([*_heading(rows, bootstrap), "", *table, rule, *_notes(rows)]) + "\n"
+
+
+def _heading(rows: Sequence["ComparedExperiment"], bootstrap: int) -> list[str]:
+    sizes = _sizes(rows)
+    if len(sizes) == 1:
+        n, events = sizes.pop()
+        on = f"n = {n} patients, {events} events"
+    else:
+        on = "patients and events differ between experiments, see their columns"
+    return [
+        f"{_count(len(rows), 'experiment')}: {on}, {_count(rows[0].folds, 'fold')}",
+        *_wrapped(
+            "C-index: Harrell's C on test patients, mean over folds. 95 % interval: percentiles of "
+            f"{bootstrap} bootstrap draws of patients inside each fold; models are not retrained."
+        ),
+    ]
+
+
+def _notes(rows: Sequence["ComparedExperiment"]) -> list[str]:
+    notes = ["SD: over folds, a spread and not an interval. C = 0.5 is what a coin gives."]
+    if len(rows) > 1:
+        notes.append(
+            f"vs best: C-index minus that of {rows[0].experiment}, on the same patients and the "
+            "same bootstrap draws; 95 % interval."
+        )
+    notes += [
+        f"{row.experiment}: compared on the {row.shared} patients that both experiments have."
+        for row in rows[1:]
+        if row.shared < max(row.n, rows[0].n)
+    ]
+    notes += [f"{row.experiment}: {row.reason}." for row in rows if row.reason]
+    return [line for note in notes for line in _wrapped(note)]
+
+
+def _cells(row: "ComparedExperiment", *, is_best: bool) -> list[str]:
+    difference = _NO_VALUE
+    if is_best and not np.isnan(row.c_index):
+        difference = "best"
+    elif not np.isnan(row.difference):
+        difference = f"{row.difference:+.3f}"
+        if not np.isnan(row.difference_low):
+            difference += f" [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+    interval = _NO_VALUE if np.isnan(row.low) else f"[{row.low:.3f}, {row.high:.3f}]"
+    c_index, spread = (
+        _NO_VALUE if np.isnan(value) else f"{value:.3f}"
+        for value in (row.c_index, row.sd_over_folds)
+    )
+    return [row.experiment, c_index, interval, spread, str(row.n), str(row.events), difference]
+
+
+def _sizes(rows: Sequence["ComparedExperiment"]) -> set[tuple[int, int]]:
+    return {(row.n, row.events) for row in rows}
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,102 @@
+"""Predictions of an experiment, fold by fold, as its evaluation and its comparison read them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mil.problems import InputError
+
+COLUMNS = ["patient_id", "part", "time", "event", "risk", "predicted_time"]
+
+
+class PredictionError(InputError):
+    """Predictions that cannot be evaluated; the sentences name file, patient and value."""
+
+
+@dataclass(frozen=True)
+class FoldPredictions:
+    """One fold: what it was trained on and what it is judged on.
+
+    Parameters
+    ----------
+    fold : its number, from 0.
+    train, test : tables with patient_id, time, event, risk, predicted_time (NaN where none).
+    """
+
+    fold: int
+    train: pd.DataFrame
+    test: pd.DataFrame
+
+    @property
+    def finite(self) -> bool:
+        """Whether every risk of both parts is a number."""
+        return bool(np.isfinite(self.train["risk"]).all() and np.isfinite(self.test["risk"]).all())
+
+    @property
+    def triple(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Time, event and risk of the test patients."""
+        return tuple(self.test[name].to_numpy() for name in ("time", "event", "risk"))
+
+
+def read_predictions(paths: Sequence[str | Path]) -> list[FoldPredictions]:
+    """Read the ``predictions.csv`` of all folds, in the order given.
+
+    Raises
+    ------
+    PredictionError : all mistakes of all files.
+    """
+    tables = [pd.read_csv(path, dtype={"patient_id": str, "part": str}) for path in paths]
+    problems = [
+        f"{path}: {sentence}"
+        for path, table in zip(paths, tables, strict=True)
+        for sentence in _mistakes(table)
+    ]
+    if problems:
+        raise PredictionError(problems)
+    return [
+        FoldPredictions(fold, *(_part(table, part) for part in ("train", "test")))
+        for fold, table in enumerate(tables)
+    ]
+
+
+def first_repeat(folds: Sequence[FoldPredictions]) -> list[FoldPredictions]:
+    """Return the first folds in which no patient is tested twice.
+
+    With repeated cross-validation every repeat tests all patients; figures that show patients show
+    each of them once.
+    """
+    seen: set[str] = set()
+    chosen = []
+    for fold in folds:
+        patients = set(fold.test["patient_id"])
+        if seen & patients:
+            break
+        seen |= patients
+        chosen.append(fold)
+    return chosen
+
+
+def _part(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    return table[table["part"] == part].drop(columns="part").reset_index(drop=True)
+
+
+def _mistakes(table: pd.DataFrame) -> list[str]:
+    """Return what is wrong with one table, in sentences."""
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        return [f"no column {', '.join(missing)}; predict_fold writes {', '.join(COLUMNS)}."]
+    found = [
+        f"patient {patient} is in it more than once."
+        for patient in table.loc[table["patient_id"].duplicated(), "patient_id"]
+    ]
+    for row in table[~(table["time"] > 0)].itertuples():
+        found.append(f"time is {row.time} for patient {row.patient_id}; it must be above 0.")
+    for row in table[~table["event"].isin([0, 1])].itertuples():
+        found.append(
+            f"event is {row.event} for patient {row.patient_id}; it must be 1 (event seen) or 0 "
+            "(censored)."
+        )
+    return found

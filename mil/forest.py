@@ -1,0 +1,65 @@
+"""Forest plot: C of every fold, its mean and interval, for each experiment."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mil.figures import BLUE, INK, MUTED, house_style, new_figure
+
+if TYPE_CHECKING:
+    from mil.comparison import ComparedExperiment
+
+
+@house_style()
+def draw_forest(rows: Sequence["ComparedExperiment"], folds: Mapping[str, np.ndarray]) -> Figure:
+    """Return a line an experiment, the best one on top, and the numbers beside it.
+
+    Parameters
+    ----------
+    rows : experiments, the best one first.
+    folds : C of every fold, [folds], for each experiment.
+    """
+    figure = new_figure(7.2, 1.3 + 0.42 * len(rows))
+    axes = figure.subplots()
+    axes.axvline(0.5, color=MUTED, lw=0.9, ls="--", zorder=0)
+    axes.axvline(rows[0].c_index, color=BLUE, lw=0.6, ls=":", zorder=0)
+    for y, row in enumerate(rows):
+        points = folds[row.experiment]
+        spread = np.linspace(-0.13, 0.13, len(points)) if len(points) > 1 else np.zeros(len(points))
+        axes.plot(
+            points,
+            y + spread,
+            "o",
+            ms=3.5,
+            mfc="white",
+            mec=MUTED,
+            mew=0.8,
+            zorder=4,
+            label="one fold",
+        )
+        axes.plot([row.low, row.high], [y, y], color=BLUE, lw=2, label="95 % interval")
+        axes.plot(row.c_index, y, "s", ms=6.5, color=BLUE, label="mean over folds")
+        axes.text(
+            1.02, y, _numbers(row), transform=axes.get_yaxis_transform(), va="center", color=INK
+        )
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [textwrap.fill(row.experiment, 26) for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("Harrell's C on test patients (0.5: a coin)")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[:3], labels[:3], loc="outside lower center", ncols=3)
+    sizes = sorted({(row.n, row.events) for row in rows})
+    on = ", ".join(f"n = {n}, {events} events" for n, events in sizes)
+    axes.set_title(f"{on}; {rows[0].folds} folds")
+    return figure
+
+
+def _numbers(row: "ComparedExperiment") -> str:
+    if np.isnan(row.c_index):
+        return "undefined"
+    interval = "no interval" if np.isnan(row.low) else f"[{row.low:.3f}, {row.high:.3f}]"
+    return f"{row.c_index:.3f} {interval}"
