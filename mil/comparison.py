@@ -123,19 +123,6 @@ def _check_folds(folds: Mapping[str, list[FoldPredictions]]) -> None:
     ]
     if problems:
         raise PredictionError(problems)
-    for name, own in others:
-        for fold, other in zip(own, reference, strict=True):
-            both = _shared(fold, other)
-            moved = both[
-                (both["time"] != both["time_best"]) | (both["event"] != both["event_best"])
-            ]
-            problems += [
-                f"Fold {fold.fold}: patient {patient} has other labels in {name} than in {first}; "
-                "only experiments on the same labels can be compared."
-                for patient in moved["patient_id"]
-            ]
-    if problems:
-        raise PredictionError(problems)
 
 
 def _shared(own: FoldPredictions, best: FoldPredictions) -> pd.DataFrame:
@@ -153,13 +140,18 @@ def _against_best(
 ) -> ComparedExperiment:
     """Return the row with its paired difference: same patients, same bootstrap draws."""
     both = [_shared(*pair) for pair in zip(own, best, strict=True)]
+    shared = len(set().union(*(t["patient_id"] for t in both)))
+    if any((t[label] != t[f"{label}_best"]).any() for t in both for label in ("time", "event")):
+        # Labels permuted in another way: the same patients, but not the same outcomes.
+        reason = "no difference, other labels than in the first row"
+        reason = f"{row.reason}; {reason}" if row.reason else reason
+        return replace(row, shared=shared, reason=reason)
     sides = [
         [(t["time"].to_numpy(), t["event"].to_numpy(), t[risk].to_numpy()) for t in both]
         for risk in ("risk", "risk_best")
     ]
     means = [np.mean([harrell_c(*fold).value for fold in side]) for side in sides]
     draws = [bootstrap_concordance(side, bootstrap, seed).mean for side in sides]
-    shared = len(set().union(*(t["patient_id"] for t in both)))
     row = replace(row, difference=float(means[0] - means[1]), shared=shared)
     if np.isnan(row.difference):
         return row

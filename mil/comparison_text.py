@@ -71,7 +71,11 @@ def _notes(rows: Sequence["ComparedExperiment"]) -> list[str]:
         for row in rows[1:]
         if row.shared < max(row.n, rows[0].n)
     ]
-    notes += [f"{row.experiment}: {row.reason}." for row in rows if row.reason]
+    reasons = dict.fromkeys(row.reason for row in rows if row.reason)
+    notes += [
+        f"{', '.join(row.experiment for row in rows if row.reason == reason)}: {reason}."
+        for reason in reasons
+    ]
     return [line for note in notes for line in _wrapped(note)]
 
 

@@ -179,11 +179,19 @@ def test_experiments_on_other_folds_are_refused(tmp_path):
         compare(tmp_path, {"a": make_experiment(1), "b": make_experiment(1, folds=5)})
 
 
-def test_experiments_on_other_labels_are_refused(tmp_path):
-    other = make_experiment(1)
-    other[1].loc[1, "time"] += 1
-    with pytest.raises(PredictionError, match="Fold 1: patient P001 has other labels in b than in"):
-        compare(tmp_path, {"a": make_experiment(1), "b": other})
+def test_permuted_labels_have_a_row_but_no_difference(tmp_path):
+    experiments = {"a": make_experiment(2)}
+    for name, seed in (("b", 5), ("c", 6)):
+        order = np.random.default_rng(seed).permutation(100)
+        experiments[name] = [
+            t.assign(time=t["time"].to_numpy()[order], event=t["event"].to_numpy()[order])
+            for t in make_experiment(2)
+        ]
+    table, text = compare(tmp_path, experiments)
+    assert table["c_index"].notna().all()
+    assert table["difference"].isna().tolist() == [False, True, True]
+    first, second = table.index[1:]
+    assert f"{first}, {second}: no difference, other labels than in the first row." in text
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path, three):
