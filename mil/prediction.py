@@ -116,7 +116,7 @@ def _predict(
     by_slide = {
         slide.slide_id: part for slide, part in zip(slides, np.split(weights, ends), strict=True)
     }
-    return network.head.predict(output), by_slide
+    return network.head.predict(output.cpu()), by_slide
 
 
 def _write_table(path: str | Path, table: pd.DataFrame) -> None:

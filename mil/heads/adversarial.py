@@ -146,8 +146,8 @@ class AdversarialHead(Head):
 
     def predict(self, output: Tensor) -> Prediction:
         """Return the median draw (of an even number the lower middle one) and all draws."""
-        time = output.median(1).values.double().cpu().numpy() * self.t_ref
-        draws = (output.double().cpu().numpy() * self.t_ref).astype(np.float32)
+        time = output.median(1).values.double().numpy() * self.t_ref
+        draws = (output.double().numpy() * self.t_ref).astype(np.float32)
         return Prediction(-time, time, draws)
 
     def complaints(self, prediction: Prediction) -> list[str]:

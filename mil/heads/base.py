@@ -19,7 +19,10 @@ class HeadError(ValueError):
 
 @dataclass(frozen=True)
 class Labels:
-    """Observed times of B patients.
+    """Observed times of B patients, on the CPU.
+
+    Supervised losses are computed there: they are a few numbers a patient, and several of their
+    operations (cumulative sums, medians) have no deterministic form on a GPU.
 
     Shapes
     ------
@@ -30,11 +33,10 @@ class Labels:
     event: Tensor
 
     @classmethod
-    def of(cls, time: NDArray, event: NDArray, device: torch.device | str = "cpu") -> "Labels":
-        """Return arrays of times and events as tensors on ``device``."""
+    def of(cls, time: NDArray, event: NDArray) -> "Labels":
+        """Return arrays of times and events as tensors."""
         return cls(
-            torch.tensor(np.asarray(time, dtype=np.float64), device=device),
-            torch.tensor(np.asarray(event) > 0, device=device),
+            torch.tensor(np.asarray(time, dtype=np.float64)), torch.tensor(np.asarray(event) > 0)
         )
 
 
@@ -94,15 +96,15 @@ class Head(nn.Module):
         return True
 
     def loss(self, output: Tensor, labels: Labels) -> Tensor:
-        """Return the supervised training loss of raw outputs."""
+        """Return the supervised training loss of raw outputs (on the CPU)."""
         raise NotImplementedError
 
     def monitored(self, output: Tensor, labels: Labels) -> Tensor:
-        """Return the loss that chooses the epoch, from raw outputs of the validation part."""
+        """Return the loss that chooses the epoch, from raw outputs (on the CPU) of validation."""
         return self.loss(output, labels)
 
     def predict(self, output: Tensor) -> Prediction:
-        """Return what raw outputs mean."""
+        """Return what raw outputs (on the CPU) mean."""
         raise NotImplementedError
 
     def complaints(self, prediction: Prediction) -> list[str]:

@@ -56,5 +56,5 @@ class CoxHead(Head):
 
     def predict(self, output: Tensor) -> Prediction:
         """Return the log risk as risk; no time."""
-        risk = output.double().cpu().numpy()
+        risk = output.double().numpy()
         return Prediction(risk, None, np.zeros((len(risk), 0), np.float32))

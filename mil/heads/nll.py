@@ -72,10 +72,8 @@ class NLLHead(Head):
 
     def loss(self, output: Tensor, labels: Labels) -> Tensor:
         """Return the mean negative log likelihood."""
-        bins = torch.as_tensor(assign_bins(labels.time.cpu().numpy(), self.edges))
-        return nll_loss(
-            output, bins.to(output.device), labels.event, self.alpha, self.censor_convention
-        )
+        bins = torch.from_numpy(assign_bins(labels.time.numpy(), self.edges))
+        return nll_loss(output, bins, labels.event, self.alpha, self.censor_convention)
 
     def predict(self, output: Tensor) -> Prediction:
         """Return minus the restricted mean as risk and the median as time.
@@ -83,7 +81,7 @@ class NLLHead(Head):
         Survival runs in straight lines between the edges and is not followed past the last finite
         one: it bounds both the mean and the median.
         """
-        survival = logsigmoid(-output.double()).cumsum(1).exp().cpu().numpy()  # [n, K]
+        survival = logsigmoid(-output.double()).cumsum(1).exp().numpy()  # [n, K]
         knots = self.edges[:-1]  # [K], finite
         values = np.hstack([np.ones((len(survival), 1)), survival[:, :-1]])  # S at the knots
         mean = ((values[:, :-1] + values[:, 1:]) / 2 * np.diff(knots)).sum(1)

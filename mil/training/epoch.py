@@ -31,7 +31,7 @@ def train_epoch(
     for rows in windows(shuffled, window, network.head):
         part = train.iloc[rows]
         bag = bags.load(part["patient_id"].tolist(), network.model.needs).to(device)
-        record = stepper.step(bag, _labels(part, device))
+        record = stepper.step(bag, _labels(part))
         records.append(record)
         if record.output is not None:
             seen.append((record.output, part))
@@ -61,7 +61,7 @@ class Validation:
     ) -> None:
         self.network, self.bags, self.part, self.device = network, bags, part, device
         self.window = settings.window
-        self.labels = _labels(part, device)
+        self.labels = _labels(part)
         patients = part["patient_id"].tolist()
         draws = settings.validation_draws
         self.noise = noise_bank(network.head, patients, draws, seed, "validation noise")
@@ -88,12 +88,12 @@ class Validation:
             patients = self.part["patient_id"].iloc[rows].tolist()
             bag = self.bags.load(patients, self.network.model.needs).to(self.device)
             noise = self.noise[rows].to(self.device)
-            outputs.append(self.network(self.network.scaled(bag), noise)[0])
+            outputs.append(self.network(self.network.scaled(bag), noise)[0].cpu())
         return torch.cat(outputs)
 
 
-def _labels(part: pd.DataFrame, device: torch.device) -> Labels:
-    return Labels.of(part["time"].to_numpy(), part["event"].to_numpy(), device)
+def _labels(part: pd.DataFrame) -> Labels:
+    return Labels.of(part["time"].to_numpy(), part["event"].to_numpy())
 
 
 def _c_index(part: pd.DataFrame, prediction: Prediction) -> float:

@@ -21,7 +21,7 @@ from mil.training.settings import TrainingError
 class StepRecord:
     """What a step saw, before its updates; NaN where there was nothing to see."""
 
-    output: Tensor | None = None  # detached raw outputs of the head, [B, ...]
+    output: Tensor | None = None  # raw outputs of the head, detached, on the CPU, [B, ...]
     loss: float = math.nan
     adversarial_loss: float = math.nan
     discriminator_loss: float = math.nan
@@ -82,13 +82,14 @@ class Stepper:
             output, _ = self.network(bag, self._noise(bag))  # [B, 1]
         evidence = self.discriminator.encode(bag)
         fake = self.discriminator.judge(evidence, output[:, 0])  # [B]: censored ones too
-        real = self.discriminator.judge(evidence, head.scaled(labels))[labels.event]  # [events]
+        observed = head.scaled(labels).to(output.device)
+        real = self.discriminator.judge(evidence, observed)[labels.event.to(output.device)]
         loss = discriminator_loss(real, fake, head.discriminator_loss)
         self.discriminator_optimiser.zero_grad()
         loss.backward()
         self.discriminator_optimiser.step()
 
-        record.output = output
+        record.output = output.cpu()
         record.discriminator_loss = loss.item()
         record.fake_accuracy = (fake < 0).float().mean().item()
         if len(real):
@@ -99,8 +100,8 @@ class Stepper:
         head = self.network.head
         self.network.train()
         output, embedding = self.network(bag, self._noise(bag))
-        supervised = head.loss(output, labels)
-        loss = supervised
+        supervised = head.loss(output.cpu(), labels)
+        loss = supervised.to(output.device)
         if embedding.penalty is not None:
             loss = loss + embedding.penalty.mean()
         if self.discriminator is not None:
@@ -126,7 +127,7 @@ class Stepper:
                 ]
             )
         if record.output is None:
-            record.output = output.detach()
+            record.output = output.detach().cpu()
 
     def _noise(self, bag: Bag) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""

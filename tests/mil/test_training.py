@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from synthetic_cohort import run, write_cohort
 
@@ -184,3 +185,17 @@ def test_losses_of_an_epoch_are_recorded(cohort):
     assert history["train_c_index"].between(0, 1).all()
     draws, _ = load_npz(cohort / "d/draws.npz")
     assert draws["draws"].shape == (60, 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("head", head_names())
+def test_a_gpu_learns_the_same(cohort, head):
+    on = {
+        device: run(cohort, head, out=device, options=SMALL, **{**QUICK, "device": device})[0]
+        for device in ("cpu", "cuda")
+    }
+    for predictions in on.values():
+        assert c_index(predictions, "test") > 0.8
+    # dropout differs between devices, so only what was learned can agree
+    assert on["cpu"]["risk"].corr(on["cuda"]["risk"], method="spearman") > 0.8
