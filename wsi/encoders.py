@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import timm
 import torch
 from torch import Tensor, nn
+
+from wsi.resnet import ResNet50Stage3
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -40,31 +41,14 @@ class Encoder:
     licence: str = ""
 
 
-class ResNet50Stage3(nn.Module):
-    """ResNet50 cut after its third stage, global average pooling: 1,024 features.
-
-    The encoder of CLAM and AdvMIL (He et al., CVPR 2016; specification wsi 4). Parameter names are
-    torchvision's.
-    """
-
-    def __init__(self):
-        super().__init__()
-        # zero_init_last would make a randomly initialised network skip its residual branches
-        whole = timm.create_model("resnet50", pretrained=False, zero_init_last=False)
-        for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3"):
-            setattr(self, name, getattr(whole, name))
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))  # [B, 64, H/4, W/4]
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))  # [B, 1024]
-
-
 def _keep_known(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Drop what lies behind the cut (layer4, fc)."""
     return {name: value for name, value in state.items() if name in network.state_dict()}
 
 
 def _efficientnet_lite2() -> nn.Module:
+    import timm  # here, since it takes seconds
+
     return timm.create_model("tf_efficientnet_lite2", pretrained=False, num_classes=0)
 
 

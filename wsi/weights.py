@@ -3,10 +3,11 @@
 import json
 import logging
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +55,10 @@ def load_encoder(path: str | Path) -> tuple[Encoder, nn.Module, dict[str, str]]:
     encoder = find_encoder(described["encoder"])
     network = encoder.build()
     network.load_state_dict(safetensors.torch.load_file(path))
-    return encoder, network.eval(), described
+    network.eval()
+    if hasattr(network, "fold_batch_norms"):
+        network.fold_batch_norms()
+    return encoder, network, described
 
 
 def _find(encoder: Encoder, network: nn.Module, weights: str) -> tuple[dict[str, Tensor], str]:
@@ -85,6 +89,9 @@ def _imagenet(encoder: Encoder, network: nn.Module) -> tuple[dict[str, Tensor], 
     if encoder.pretrained is None:
         path = _packaged()
         return checked(_load(path), encoder, network, path.name), f"{PACKAGED}/{path.name}"
+    _use_cache_if_hub_is_out_of_reach()
+    import timm  # here, since it takes seconds, and since it reads the switch just set
+
     try:
         state = timm.create_model(encoder.pretrained, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:
@@ -95,6 +102,17 @@ def _imagenet(encoder: Encoder, network: nn.Module) -> tuple[dict[str, Tensor], 
             "cache, or give the path of a file as features: weights."
         ) from error
     return checked(state, encoder, network, encoder.pretrained), f"timm {encoder.pretrained}"
+
+
+def _use_cache_if_hub_is_out_of_reach() -> None:
+    """Switch the hub's client to its cache, instead of waiting for it to retry for a minute."""
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=5)
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _packaged() -> Path:
