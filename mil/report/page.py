@@ -1,0 +1,209 @@
+"""Putting the page together: tables are read, pictures inlined, one template filled."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mil.config import encoders, experiments
+from mil.report import cohort_flow, provenance, result_tables, slide_pictures
+from mil.report.cohort_flow import read_table
+from mil.survival.metrics.kaplan_meier import kaplan_meier
+from mil.tables import read_slides
+from wsi.storage import atomic
+
+Paths = Sequence[str | Path]
+
+
+def write_report(
+    *,
+    report: str | Path,
+    config: Mapping[str, Any],
+    root: str | Path,
+    slides: str | Path,
+    patients: str | Path,
+    excluded_patients: str | Path,
+    folds: Paths,
+    cohorts: Paths,
+    excluded: Paths,
+    metrics: Paths,
+    kaplan_meier: Paths,
+    training_curves: Paths,
+    heatmaps: Paths,
+    comparison: str | Path,
+    forest: str | Path,
+    citation: str | Path,
+    version: str,
+    note: str = "",
+) -> None:
+    """Write the report of a run as one HTML file without outside parts, dates or host names.
+
+    Parameters
+    ----------
+    report : HTML file to write; its links to tables are relative to `root`.
+    config : the validated configuration, defaults filled in.
+    root : the results folder. Thumbnails and coarse patches of :func:`shown_slides` are read there,
+        and the features, graphs and clusters that the cohort tables name for these slides.
+    slides : the slide table.
+    patients, excluded_patients : ``cohort/patients.csv`` and ``cohort/excluded_patients.csv``.
+    folds : ``folds/fold<k>.csv`` by fold.
+    cohorts, excluded : ``cohort/<encoder>.csv`` and ``cohort/<encoder>.excluded.csv`` in the order
+        of ``mil.config.encoders``.
+    metrics, kaplan_meier, training_curves, heatmaps : files of each experiment, in the order of
+        ``mil.config.experiments``; a CSV of the same name lies beside each SVG.
+    comparison, forest : ``evaluation/comparison.csv`` and ``evaluation/forest.svg``.
+    citation : CITATION.cff of this software.
+    version : of this software, with the commit.
+    note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
+    """
+    root = Path(root)
+    every = [slide.slide_id for slide in read_slides(slides)]
+    shown = slide_pictures.shown_slides(every)
+    by_encoder = dict(zip(encoders(config), map(read_table, cohorts), strict=True))
+    lost = dict(zip(by_encoder, map(read_table, excluded), strict=True))
+    labels = read_table(patients).set_index("patient_id")
+    left_out = read_table(excluded_patients)
+    assigned = [dict(read_table(path).itertuples(index=False)) for path in folds]
+    named = experiments(config)
+    measured = result_tables.read_metrics(dict(zip(named, metrics, strict=True)))
+    figures = zip(kaplan_meier, training_curves, heatmaps, strict=True)
+
+    cohort = _cohort(len(every), by_encoder, lost, labels, left_out, assigned)
+    slide_facts = _slides(root, shown, by_encoder, lost, set(labels.index))
+    results = _results(measured, pd.read_csv(comparison, dtype={"experiment": str}), config["unit"])
+    context = {
+        **cohort,
+        **slide_facts,
+        **results,
+        "config": config,
+        "unit": config["unit"],
+        "note": note,
+        "version": version,
+        "config_hash": provenance.config_hash(config),
+        "config_text": provenance.config_text(config),
+        "packages": provenance.package_versions(),
+        "works": provenance.works_to_cite(citation),
+        "warnings": [
+            *provenance.mixed_weights(slide_facts["made_by"]),
+            *cohort_flow.fold_warnings(cohort["folds"]),
+            *result_tables.metric_warnings(measured, config["unit"]),
+        ],
+        "forest": slide_pictures.inlined(forest),
+        "experiments": [
+            _experiment(settings, config["training"], *paths)
+            for settings, paths in zip(named.values(), figures, strict=True)
+        ],
+    }
+    with atomic(report) as partial:
+        partial.write_text(_render(context), encoding="utf-8")
+
+
+def _cohort(
+    slides: int,
+    by_encoder: Mapping[str, pd.DataFrame],
+    lost: Mapping[str, pd.DataFrame],
+    labels: pd.DataFrame,
+    left_out: pd.DataFrame,
+    folds: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    """Return what became of slides and patients."""
+    followed = set(labels.index)
+    used = followed & set().union(*(table["patient_id"] for table in by_encoder.values()))
+    event = {name: int(float(value)) for name, value in labels["event"].items()}
+    return {
+        "total_slides": slides,
+        "exclusions": cohort_flow.exclusions(lost, left_out),
+        "slide_flows": {
+            name: cohort_flow.slide_flow(
+                slides, lost[name], int(table["patient_id"].isin(followed).sum())
+            )
+            for name, table in by_encoder.items()
+        },
+        "patient_flow": cohort_flow.patient_flow(followed, left_out, used),
+        "folds": cohort_flow.fold_rows(folds, event, used),
+        "people": _people(labels.loc[sorted(used)]),
+        "patches": {
+            name: table["n_patches"].astype(int).tolist() for name, table in by_encoder.items()
+        },
+    }
+
+
+def _people(labels: pd.DataFrame) -> dict[str, float]:
+    """Return size, events and median follow-up (reverse Kaplan-Meier) of these patients."""
+    event = labels["event"].astype(float).to_numpy() == 1
+    reverse = kaplan_meier(labels["time"].astype(float).to_numpy(), ~event)
+    return {"n": len(labels), "events": int(event.sum()), "follow_up": float(reverse.median[0])}
+
+
+def _slides(
+    root: Path,
+    shown: Sequence[str],
+    by_encoder: Mapping[str, pd.DataFrame],
+    lost: Mapping[str, pd.DataFrame],
+    followed: set[str],
+) -> dict[str, Any]:
+    """Return pictures of the slides shown, and what their features, graphs and clusters say."""
+    rows = {
+        name: table[table["slide_id"].isin(shown)].to_dict("records")
+        for name, table in by_encoder.items()
+    }
+    made_by = {name: provenance.encoder_facts(root, rows[name]) for name in rows}
+    unused = {
+        row.id: row.kind
+        for table in lost.values()
+        for row in table.itertuples()
+        if row.level == "slide"
+    }
+    for table in by_encoder.values():
+        without = table[~table["patient_id"].isin(followed)]
+        unused |= dict.fromkeys(without["slide_id"], "label")
+    return {
+        "made_by": made_by,
+        "random": [name for name, facts in made_by.items() if any(fact.random for fact in facts)],
+        "gallery": slide_pictures.gallery(root, shown, unused),
+        "structures": {name: slide_pictures.structure(root, rows[name]) for name in rows},
+    }
+
+
+def _results(
+    measured: Mapping[str, pd.DataFrame], comparison: pd.DataFrame, unit: str
+) -> dict[str, Any]:
+    rows = result_tables.main_rows(measured, comparison)
+    measures, cells = result_tables.further_measures(measured, unit)
+    return {
+        "main": rows,
+        "measures": measures,
+        "best": result_tables.best(rows),
+        "measured": {row.experiment: row for row in rows},
+        "cells": cells,
+    }
+
+
+def _experiment(
+    settings: Mapping[str, Any], training: Mapping[str, Any], *pictures: str | Path
+) -> dict[str, Any]:
+    """Return the settings of an experiment, what is its own among them, and its figures."""
+    own = {name: v for name, v in settings["training"].items() if v != training.get(name)}
+    own |= settings["model_options"] | settings["head_options"]
+    names = ("kaplan_meier", "training_curves", "heatmaps")
+    return {
+        **settings,
+        "own": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in own.items()),
+        **dict(zip(names, map(slide_pictures.inlined, pictures), strict=True)),
+    }
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    environment = Environment(
+        loader=PackageLoader("mil", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style = environment.loader.get_source(environment, "style.css")[0]
+    return environment.get_template("page.html").render(style=Markup(style), **context)

@@ -1,0 +1,135 @@
+"""Small pictures of slides with their patches; sizes of bags, graphs and clusters."""
+
+import base64
+import mimetypes
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mil.report.cohort_flow import words
+from wsi.storage import load_npz, read_h5, read_outcome
+
+MOST = 60  # pictures on the page
+LONG_SIDE = 420  # pixels
+QUALITY = 72
+GRID = (122, 62, 0)  # BGR: dark blue, apart from tissue's pinks and the green outline
+EMPTY = 238  # grey of the square that stands for a slide without picture
+
+
+@dataclass(frozen=True)
+class SlidePicture:
+    """A slide in the gallery; `picture` is a data URI."""
+
+    slide_id: str
+    picture: str
+    alt: str
+    note: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and range of a quantity over slides, patches or clusters."""
+
+    label: str
+    n: int
+    median: float
+    least: float
+    most: float
+
+
+def shown_slides(slide_ids: Sequence[str]) -> list[str]:
+    """Return the slides whose pictures the report shows: all, or an even sample of 60."""
+    if len(slide_ids) <= MOST:
+        return list(slide_ids)
+    places = np.rint(np.linspace(0, len(slide_ids) - 1, MOST)).astype(int)
+    return [slide_ids[place] for place in places]
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return bytes as a URI that stands in the page itself."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def inlined(path: str | Path) -> str:
+    """Return a picture file as a data URI."""
+    kind, _ = mimetypes.guess_type(str(path))
+    return data_uri(Path(path).read_bytes(), kind or "application/octet-stream")
+
+
+def gallery(root: Path, slides: Iterable[str], failed: Mapping[str, str]) -> list[SlidePicture]:
+    """Return the pictures of `slides`; `failed` has the kind of those that are not used."""
+    return [_slide_picture(root, slide, failed.get(slide)) for slide in slides]
+
+
+def _slide_picture(root: Path, slide: str, kind: str | None) -> SlidePicture:
+    thumbnail, patches = root / f"tissue/{slide}.jpg", root / f"patches/level2/{slide}.h5"
+    laid = patches.is_file() and read_outcome(patches).ok
+    known = thumbnail.is_file() and (laid or kind not in ("unreadable", "no_scale", "excluded"))
+    picture = _small(thumbnail) if known else np.full((64, 64, 3), EMPTY, np.uint8)
+    count = _draw_grid(picture, patches) if laid else 0
+    note = f"{count} coarse patches" if laid else "no patches"
+    if kind is not None:
+        note = f"not used: {words(kind)}"
+    alt = f"Slide {slide}: tissue outlined, {note}" if known else f"Slide {slide}: {note}"
+    _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return SlidePicture(slide, data_uri(jpeg.tobytes(), "image/jpeg"), alt, note, kind is not None)
+
+
+def _small(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    factor = LONG_SIDE / max(picture.shape[:2])
+    size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _draw_grid(picture: np.ndarray, patches: Path) -> int:
+    """Draw the outlines of the coarse patches; return their number."""
+    arrays, attributes = read_h5(patches)
+    height, width = picture.shape[:2]
+    scale = np.array([width / float(attributes["width0"]), height / float(attributes["height0"])])
+    corners = np.rint(arrays["coords"] * scale).astype(int)
+    ends = np.rint((arrays["coords"] + float(attributes["footprint0"])) * scale).astype(int)
+    for corner, end in zip(corners.tolist(), ends.tolist(), strict=True):
+        cv2.rectangle(picture, corner, end, GRID, 1)
+    return len(corners)
+
+
+def structure(root: Path, cohort: Sequence[Mapping[str, str]]) -> list[Spread]:
+    """Return how large bags, graphs and clusters are.
+
+    Parameters
+    ----------
+    root : the results folder.
+    cohort : rows of ``cohort/<encoder>.csv`` to look at.
+    """
+    patches = np.array([int(row["n_patches"]) for row in cohort])
+    space, latent = [], []
+    for row in cohort:
+        graph, _ = load_npz(root / row["graph"])
+        n = len(graph["centroid"])
+        space.append(np.bincount(graph["edge_index"][1], minlength=n))
+        latent.append(np.bincount(graph["edge_latent"][1], minlength=n))
+    clusters = [
+        np.bincount(load_npz(root / path)[0]["cluster"])
+        for path in sorted({row["clusters"] for row in cohort})
+    ]
+    return [
+        _spread("Fine patches of a slide", patches),
+        _spread("Patches that name a patch as neighbour in space", *space),
+        _spread("Patches that name a patch as neighbour in features", *latent),
+        _spread("Fine patches of a cluster", *(sizes[sizes > 0] for sizes in clusters)),
+        _spread("Clusters of a patient", [int((sizes > 0).sum()) for sizes in clusters]),
+    ]
+
+
+def _spread(label: str, *values: Sequence[float] | np.ndarray) -> Spread:
+    every = np.concatenate([np.asarray(part) for part in values]) if values else np.zeros(0)
+    if not len(every):
+        return Spread(label, 0, np.nan, np.nan, np.nan)
+    return Spread(
+        label, len(every), float(np.median(every)), float(every.min()), float(every.max())
+    )
