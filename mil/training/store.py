@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from wsi.storage import atomic
@@ -22,7 +22,9 @@ def copy_state(network: nn.Module, discriminator: nn.Module | None) -> dict[str,
 def save_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Write a state as safetensors."""
     with atomic(path) as partial:
-        save_file(dict(sorted(state.items())), partial)
+        partial.write_bytes(
+            save(dict(sorted(state.items())))
+        )  # save_file would hide it from others
 
 
 def load_network_state(path: str | Path) -> dict[str, Tensor]:
