@@ -1,0 +1,299 @@
+"""The report as its reader meets it: one file, failures first, no number without n and events."""
+
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from jinja2 import Environment, StrictUndefined
+from results_tree import FAILED, REPOSITORY, SLIDES, configuration, write_results
+
+from mil.report import shown_slides, write_report
+from mil.report.cohort_flow import fold_rows, patient_flow, slide_flow
+from mil.report.provenance import config_hash, portable
+
+BANNER = "Random encoder weights"
+
+
+class Page(HTMLParser):
+    """What a browser would load, and what a reader would read."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.words, self.hidden = [], [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.hidden += tag == "style"
+
+    def handle_endtag(self, tag):
+        self.hidden -= tag == "style"
+
+    def handle_data(self, data):
+        if not self.hidden:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def html(inputs):
+    write_report(**inputs, note="Everything here is simulated.")
+    return inputs["report"].read_text()
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_page_loads_nothing_from_outside(html, page):
+    assert not page.named("script")
+    assert not page.named("link")
+    assert "@import" not in html
+    assert "url(" not in html
+    sources = [image["src"] for image in page.named("img")]
+    assert len(sources) == 1 + 3 * 2 + len(SLIDES)
+    assert all(source.startswith("data:image/") for source in sources)
+    outside = [a["href"] for a in page.named("a") if re.match("[a-z]+:|//", a["href"])]
+    assert outside == ["https://doi.org/10.1016/j.media.2023.103020"]
+
+
+def test_links_to_tables_lead_to_files_beside_the_page(inputs, page):
+    anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    inside = [a["href"] for a in page.named("a") if not a["href"].startswith("https://")]
+    for target in inside:
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif "kaplan_meier" not in target and "training_curves" not in target:
+            assert (inputs["root"] / target).is_file(), target
+
+
+def test_every_picture_is_described(page):
+    assert all(len(image["alt"]) > 10 for image in page.named("img"))
+
+
+def test_every_figure_and_table_has_a_caption(html):
+    assert html.count("<figure") == html.count("<figcaption")
+    assert html.count("<table") == html.count('<figcaption class="table"')
+
+
+def test_the_same_results_give_the_same_bytes(inputs, html):
+    write_report(**inputs, note="Everything here is simulated.")
+    assert inputs["report"].read_text() == html
+
+
+def test_the_page_holds_no_folder_of_this_machine(inputs, html):
+    assert str(inputs["root"]) not in html
+    assert str(REPOSITORY) not in html
+
+
+def test_the_same_results_elsewhere_give_the_same_bytes(inputs, html, tmp_path):
+    moved = write_results(tmp_path)
+    moved["config"]["results"] = str(tmp_path)
+    write_report(**moved, note="Everything here is simulated.")
+    assert moved["report"].read_text() == html
+
+
+def test_random_weights_raise_the_banner(page):
+    assert BANNER in page.text
+    assert "nothing about pathology" in page.text
+
+
+def test_trained_weights_raise_no_banner(tmp_path):
+    inputs = write_results(tmp_path, weights="timm resnet50.tv_in1k")
+    write_report(**inputs)
+    text = Page(inputs["report"].read_text()).text
+    assert BANNER not in text
+    assert "timm resnet50.tv_in1k" in text
+
+
+def test_every_excluded_slide_and_patient_is_named_with_its_reason_before_the_results(page):
+    before = page.text[: page.text.index("Mean C")]
+    for slide, (_, reason) in FAILED.items():
+        assert slide in before
+        assert reason.removeprefix(f"slide {slide}: ") in before
+    assert "no usable slide: S2" in before
+    assert "P7" in before
+    assert "no follow-up: the time is missing" in before
+
+
+def test_an_empty_table_of_exclusions_is_still_there(inputs, tmp_path):
+    columns = "level,id,patient_id,stage,kind,reason"
+    (tmp_path / "excluded.csv").write_text(columns + "\n")
+    (tmp_path / "patients.csv").write_text("patient_id,reason\n")
+    write_report(
+        **inputs
+        | {
+            "excluded": [tmp_path / "excluded.csv"],
+            "excluded_patients": tmp_path / "patients.csv",
+            "report": tmp_path / "report.html",
+        }
+    )
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "None: every slide and every patient is used." in text
+
+
+def test_the_note_stands_on_top(page):
+    assert page.text.index("Everything here is simulated.") < page.text.index("Warnings")
+
+
+def test_an_undefined_metric_is_a_dash_and_its_reason_a_warning(html, page):
+    assert "timed: Absolute error, events only (months): fold 1: no events in <this> fold." in (
+        page.text
+    )
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", html).lower()
+
+
+def test_text_from_tables_is_escaped(html):
+    assert "larger than 0.05 mm2 &lt;here&gt;" in html
+    assert "&lt;this&gt;" in html
+
+
+def test_the_main_table_has_interval_spread_folds_n_and_events(html):
+    row = re.search(r'metrics.csv">timed</a></td>(.*?)</tr>', html, re.DOTALL)[1]
+    cells = [
+        re.sub(r"<.*?>", " ", cell).split() for cell in re.findall("<td.*?</td>", row, re.DOTALL)
+    ]
+    assert cells == [
+        ["0.562"],
+        ["0.412", "to", "0.900"],
+        ["0.177"],
+        ["0.625", "0.500"],
+        ["−0.062", "(−0.200", "to", "+0.100)"],
+        ["5"],
+        ["3"],
+        ["3"],
+    ]
+
+
+def test_an_experiment_without_predicted_times_has_dashes(html):
+    table = html[html.index("Further measures") :]
+    plain, timed = re.findall(r"<tr><td>(?:plain|timed)</td>(.*?)</tr>", table, re.DOTALL)
+    assert "–" in plain
+    assert "&lt; 0.001" in plain
+    assert "&lt; 0.001" in timed
+
+
+def test_no_experiment_predicts_times(tmp_path):
+    inputs = write_results(tmp_path, experiments=("plain",))
+    write_report(**inputs)
+    assert "Absolute error" not in Page(inputs["report"].read_text()).text
+
+
+def test_a_fold_with_few_events_is_a_warning(page):
+    assert "Fewer than 5 events in a test part: fold 0 (1), fold 1 (2)" in page.text
+
+
+def test_methods_have_the_real_numbers(page):
+    assert "192 of these from 6 slides into 4 features each" in page.text
+    assert "into 2 folds" in page.text
+    assert "256 px at 4 µm per pixel" in page.text
+
+
+def test_features_of_two_networks_are_a_warning(tmp_path):
+    import h5py
+
+    inputs = write_results(tmp_path)
+    with h5py.File(inputs["root"] / "features/resnet50/S4.h5", "a") as file:
+        file.attrs["weights_sha256"] = "6" * 64
+    write_report(**inputs)
+    assert "come from different weights" in Page(inputs["report"].read_text()).text
+
+
+def test_a_large_cohort_shows_an_even_sample_of_slides():
+    ids = [f"S{i}" for i in range(1000)]
+    shown = shown_slides(ids)
+    assert len(shown) == len(set(shown)) == 60
+    assert (shown[0], shown[-1]) == ("S0", "S999")
+    assert shown_slides(ids[:60]) == ids[:60]
+
+
+def test_the_page_says_that_slides_are_a_sample(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("mil.report.slide_pictures.MOST", 3)
+    write_report(**inputs | {"report": tmp_path / "report.html"})
+    page = Page((tmp_path / "report.html").read_text())
+    assert "An even sample of 3 of 8 slides" in page.text
+    assert sum(image["alt"].startswith("Slide ") for image in page.named("img")) == 3
+
+
+def test_slide_flow_counts_every_loss_where_it_happened():
+    columns = ["level", "id", "patient_id", "stage", "kind", "reason"]
+    lost = [
+        ("slide", "a", "A", "find_tissue", "unreadable", ""),
+        ("slide", "b", "B", "find_tissue", "no_tissue", ""),
+        ("slide", "c", "C", "make_patches", "no_tissue", ""),
+        ("slide", "d", "D", "extract_features", "damaged", ""),
+        ("slide", "e", "E", "configuration", "excluded", ""),
+        ("slide", "f", "F", "cluster_patches", "crash", ""),
+        ("patient", "A", "A", "gather_cohort", "no_slide", ""),
+    ]
+    steps = slide_flow(10, pd.DataFrame(lost, columns=columns), 3)
+    assert [(step.label, step.left) for step in steps] == [
+        ("in the slide table", 10),
+        ("not left out on purpose", 9),
+        ("opened, scale known", 8),
+        ("with tissue", 7),
+        ("with patches", 6),
+        ("with features", 5),
+        ("with graph and clusters", 4),
+        ("used", 3),
+    ]
+    assert [step.lost for step in steps[2:5]] == ["1 cannot be read", "1 no tissue", "1 no tissue"]
+    assert steps[-1].lost == "1 of patients without usable follow-up"
+
+
+def test_patient_flow_loses_nobody():
+    left_out = pd.DataFrame(
+        {"patient_id": ["X", "Y"], "reason": ["no follow-up: a", "no follow-up: b"]}
+    )
+    steps = patient_flow({"A", "B", "C"}, left_out, {"A", "B"})
+    assert [step.left for step in steps] == [5, 3, 2]
+    assert [step.lost for step in steps] == ["", "2 no follow-up", "1 without usable slide"]
+
+
+def test_folds_count_only_patients_with_a_slide():
+    fold = {"A": "train", "B": "train", "C": "test", "D": "validation"}
+    rows = fold_rows([fold], {"A": 1, "B": 1, "C": 0, "D": 1}, {"A", "C", "D"})
+    assert rows == [{"train": (1, 1), "validation": (1, 1), "test": (1, 0)}]
+
+
+def test_the_hash_is_of_what_is_computed_not_of_where():
+    config = configuration()
+    moved = config | {"results": "/elsewhere", "slides": "/data/slides.csv"}
+    assert config_hash(moved) == config_hash(config)
+    assert config_hash(config | {"seed": 43}) != config_hash(config)
+    assert portable(moved)["slides"] == "slides.csv"
+    assert "results" not in portable(moved)
+
+
+CAPTIONS = sorted((REPOSITORY / "report").glob("*.rst"))
+
+
+@pytest.mark.parametrize("caption", CAPTIONS, ids=lambda path: path.stem)
+def test_captions_render_with_strict_variables(caption):
+    wildcards = SimpleNamespace(experiment="abmil-cox", slide="S1", encoder="resnet50", fold="0")
+    job = SimpleNamespace(wildcards=wildcards, params=SimpleNamespace(), config=configuration())
+    template = Environment(undefined=StrictUndefined).from_string(caption.read_text())
+    text = template.render(snakemake=job)
+    assert 2 <= len(re.findall(r"[.:](?:\s|$)", text)) <= 8
+    assert "{" not in text
+
+
+def test_there_is_a_caption_for_everything_that_the_rules_report():
+    expected = (
+        "comparison excluded forest heatmaps html kaplan_meier tissue training_curves workflow"
+    )
+    assert [caption.stem for caption in CAPTIONS] == expected.split()
