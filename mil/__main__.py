@@ -14,7 +14,7 @@ STAGES = {
     "evaluate_experiment": "mil.evaluation",
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
-    "write_report": "mil.report",
+    "write_report": "mil.report.page",
 }
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """What the rules share: the validated configuration, the slides, and small helpers."""
 
+import glob
 import sys
 
 sys.path.insert(0, workflow.basedir)
 
 from mil.config import encoders, experiments, fold_count, fold_files, load_config
+from mil.report.sample import shown_slides
 from mil.tables import missing_slides, read_patients, read_slides
+from wsi import __version__
 from wsi.digest import code_digest
 from wsi.jobs import prepare_environment
 
@@ -17,6 +20,7 @@ config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yam
 SLIDES = {s.slide_id: s for s in read_slides(config["slides"], config["exclude"])}
 read_patients(config["patients"], config["unit"])
 MISSING = missing_slides(SLIDES.values(), config["max_failed_slides"])
+SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
 PATIENTS = {}
 for slide in SLIDES.values():
     PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
@@ -54,14 +58,15 @@ def experiment(wildcards):
     return EXPERIMENTS.get(wildcards.experiment) or PERMUTED[wildcards.experiment]
 
 
-def training_digest(wildcards):
-    """Digest of the code behind one experiment: training, its model and its head."""
-    settings = experiment(wildcards)
-    return code_digest(
-        "mil.training",
-        f"mil.models.{settings['model']}",
-        f"mil.heads.{settings['head']}",
-    )
+def digest_with_model(stage):
+    """Digest of the code behind a stage together with an experiment's model and head."""
+
+    def digest(wildcards):
+        settings = experiment(wildcards)
+        model, head = settings["model"], settings["head"]
+        return code_digest(stage, f"mil.models.{model}", f"mil.heads.{head}")
+
+    return digest
 
 
 def cohort_file(wildcards):
@@ -72,6 +77,32 @@ def cohort_file(wildcards):
 def results_folder(wildcards):
     """Where the paths inside result files start from."""
     return config["results"]
+
+
+def whole_configuration(wildcards):
+    """All settings, for the page that shows them."""
+    return dict(config)
+
+
+def version(wildcards):
+    """This software's version and a digest of the code behind every stage."""
+    stages = ("tissue", "patches", "weights", "extract")
+    modules = [f"wsi.{stage}" for stage in stages] + [
+        f"mil.{stage}"
+        for stage in (
+            "graphs",
+            "clusters",
+            "folds",
+            "cohort",
+            "training",
+            "prediction",
+            "evaluation",
+            "comparison",
+            "heatmaps",
+            "report.page",
+        )
+    ]
+    return f"{__version__}, code {code_digest(*modules)}"
 
 
 def gpus_wanted(device):

@@ -79,6 +79,7 @@ rule draw_heatmaps:
     params:
         root=results_folder,
         slides=config["report"]["heatmap_slides"],
+        unit=config["unit"],
         code=code_digest("mil.heatmaps"),
     message:
         "attention heatmaps of {wildcards.experiment}"

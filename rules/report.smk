@@ -4,10 +4,56 @@
 rule write_report:
     """Write the report: one page that holds everything."""
     input:
-        rules.compare_experiments.output,
+        slides=config["slides"],
+        patients="<results>/cohort/patients.csv",
+        excluded_patients="<results>/cohort/excluded_patients.csv",
+        folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
+        cohorts=collect("<results>/cohort/{encoder}.csv", encoder=ENCODERS),
+        excluded=collect("<results>/cohort/{encoder}.excluded.csv", encoder=ENCODERS),
+        metrics=collect(
+            "<results>/evaluation/{experiment}/metrics.csv", experiment=EXPERIMENTS
+        ),
+        kaplan_meier=collect(
+            "<results>/evaluation/{experiment}/kaplan_meier.svg",
+            experiment=EXPERIMENTS,
+        ),
+        training_curves=collect(
+            "<results>/evaluation/{experiment}/training_curves.svg",
+            experiment=EXPERIMENTS,
+        ),
+        heatmaps=collect(
+            "<results>/evaluation/{experiment}/heatmaps.jpg", experiment=EXPERIMENTS
+        ),
+        comparison="<results>/evaluation/comparison.csv",
+        forest="<results>/evaluation/forest.svg",
+        thumbnails=collect("<results>/tissue/{slide}.jpg", slide=SHOWN),
+        patches=collect("<results>/patches/level2/{slide}.h5", slide=SHOWN),
+        citation=f"{workflow.basedir}/CITATION.cff",
+        templates=sorted(glob.glob(f"{workflow.basedir}/mil/report/*.*s*")),
     output:
-        "<results>/report.html",
+        report(
+            "<results>/report.html",
+            caption="../report/html.rst",
+            category="5 Provenance",
+            labels={"page": "the whole report"},
+        ),
     log:
         "<logs>/write_report.log",
-    shell:
-        "touch {output}"
+    benchmark:
+        "<benchmarks>/write_report.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config=whole_configuration,
+        root=results_folder,
+        version=version,
+        note=config["note"],
+        code=code_digest("mil.report.page"),
+    message:
+        "report"
+    script:
+        "../workflow_scripts/write_report.py"

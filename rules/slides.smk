@@ -7,7 +7,12 @@ rule find_tissue:
         slide_file,
     output:
         tissue="<results>/tissue/{slide}.geojson",
-        thumbnail="<results>/tissue/{slide}.jpg",
+        thumbnail=report(
+            "<results>/tissue/{slide}.jpg",
+            caption="../report/tissue.rst",
+            category="2 Slides",
+            labels={"slide": "{slide}"},
+        ),
     log:
         "<logs>/find_tissue/{slide}.log",
     benchmark:

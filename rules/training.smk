@@ -26,7 +26,7 @@ rule train_model:
         root=results_folder,
         experiment=experiment,
         seed=config["seed"],
-        code=training_digest,
+        code=digest_with_model("mil.training"),
     message:
         "training {wildcards.experiment}, fold {wildcards.fold}"
     script:
@@ -58,7 +58,7 @@ rule predict_fold:
         runtime=60,
     params:
         root=results_folder,
-        code=code_digest("mil.prediction"),
+        code=digest_with_model("mil.prediction"),
     message:
         "predictions of {wildcards.experiment}, fold {wildcards.fold}"
     script:

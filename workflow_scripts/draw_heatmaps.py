@@ -13,4 +13,5 @@ run_job(
     root=snakemake.params.root,
     heatmaps=snakemake.output[0],
     slides=snakemake.params.slides,
+    unit=snakemake.params.unit,
 )

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from mil.config import encoders, experiments
 from mil.report import cohort_flow, provenance, result_tables, slide_pictures
 from mil.report.cohort_flow import read_table
+from mil.report.sample import shown_slides
 from mil.survival.metrics.kaplan_meier import kaplan_meier
 from mil.tables import read_slides
 from wsi.storage import atomic
@@ -45,8 +46,9 @@ def write_report(
     ----------
     report : HTML file to write; its links to tables are relative to `root`.
     config : the validated configuration, defaults filled in.
-    root : the results folder. Thumbnails and coarse patches of :func:`shown_slides` are read there,
-        and the features, graphs and clusters that the cohort tables name for these slides.
+    root : the results folder. Thumbnails and coarse patches of the slides shown (a sample, see
+        `mil.report.sample`) are read there, and the features, graphs and clusters that the cohort
+        tables name for them.
     slides : the slide table.
     patients, excluded_patients : ``cohort/patients.csv`` and ``cohort/excluded_patients.csv``.
     folds : ``folds/fold<k>.csv`` by fold.
@@ -61,7 +63,7 @@ def write_report(
     """
     root = Path(root)
     every = [slide.slide_id for slide in read_slides(slides)]
-    shown = slide_pictures.shown_slides(every)
+    shown = shown_slides(every)
     by_encoder = dict(zip(encoders(config), map(read_table, cohorts), strict=True))
     lost = dict(zip(by_encoder, map(read_table, excluded), strict=True))
     labels = read_table(patients).set_index("patient_id")

@@ -12,7 +12,6 @@ import numpy as np
 from mil.report.cohort_flow import words
 from wsi.storage import load_npz, read_h5, read_outcome
 
-MOST = 60  # pictures on the page
 LONG_SIDE = 420  # pixels
 QUALITY = 72
 GRID = (122, 62, 0)  # BGR: dark blue, apart from tissue's pinks and the green outline
@@ -39,14 +38,6 @@ class Spread:
     median: float
     least: float
     most: float
-
-
-def shown_slides(slide_ids: Sequence[str]) -> list[str]:
-    """Return the slides whose pictures the report shows: all, or an even sample of 60."""
-    if len(slide_ids) <= MOST:
-        return list(slide_ids)
-    places = np.rint(np.linspace(0, len(slide_ids) - 1, MOST)).astype(int)
-    return [slide_ids[place] for place in places]
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -9,9 +9,10 @@ import pytest
 from jinja2 import Environment, StrictUndefined
 from results_tree import FAILED, REPOSITORY, SLIDES, configuration, write_results
 
-from mil.report import shown_slides, write_report
 from mil.report.cohort_flow import fold_rows, patient_flow, slide_flow
+from mil.report.page import write_report
 from mil.report.provenance import config_hash, portable
+from mil.report.sample import shown_slides
 
 BANNER = "Random encoder weights"
 
@@ -222,7 +223,7 @@ def test_a_large_cohort_shows_an_even_sample_of_slides():
 
 
 def test_the_page_says_that_slides_are_a_sample(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("mil.report.slide_pictures.MOST", 3)
+    monkeypatch.setattr("mil.report.sample.MOST", 3)
     write_report(**inputs | {"report": tmp_path / "report.html"})
     page = Page((tmp_path / "report.html").read_text())
     assert "An even sample of 3 of 8 slides" in page.text

@@ -1,0 +1,45 @@
+"""A killed run goes on and ends with the same bytes, on however many cores."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+
+@pytest.mark.xdist_group("finished")
+@pytest.mark.timeout(900)
+def test_killed_in_the_middle_and_resumed_on_one_core_gives_the_same_bytes(
+    finished, new_project, tmp_path
+):
+    project = new_project(tmp_path / "project")
+    features = project.folder / "results/features/resnet50"
+    with open(tmp_path / "killed.txt", "w") as log:
+        running = subprocess.Popen(
+            project.command("--cores", "1"),
+            cwd=project.folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 600
+        while len(list(features.glob("*.h5"))) < 3:
+            assert running.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(0.5)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    assert not (project.folder / "results/report.html").exists()
+
+    locked = project.run(check=False)
+    assert "--unlock" in locked.stderr + locked.stdout, "the lock of the killed run is explained"
+    project.run("--unlock")
+    resumed = project.run("--cores", "1")
+    assert "tissue of" not in resumed.stderr, "what was finished is not done again"
+
+    expected, found = finished.results(), project.results()
+    assert found.keys() == expected.keys()
+    different = [name for name in expected if found[name] != expected[name]]
+    assert different == []

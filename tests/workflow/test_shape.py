@@ -1,0 +1,109 @@
+"""The shape of the workflow: its style, its rules, its environments."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_ruff_and_snakefmt_are_clean():
+    for command in (
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["snakefmt", "--check", "Snakefile", "rules"],
+    ):
+        path = Path(sys.executable).parent / command[0]
+        result = subprocess.run([path, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+
+
+@pytest.mark.xdist_group("fresh")
+def test_snakemake_lint_is_clean(project):
+    project.run("--lint")
+
+
+@pytest.mark.xdist_group("fresh")
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        ("tissue", {"tissue"}),
+        ("patches", {"tissue", "patches"}),
+        ("features", {"tissue", "patches", "weights", "features"}),
+        ("graphs", {"tissue", "patches", "weights", "features", "graph"}),
+        ("clusters", {"tissue", "patches", "weights", "features", "clusters"}),
+        ("train", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
+                   "cohort", "training", "predictions"}),
+        ("evaluate", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
+                      "cohort", "training", "predictions", "evaluation", "attention",
+                      "comparison"}),
+        ("all", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
+                 "cohort", "training", "predictions", "evaluation", "attention", "comparison",
+                 "report"}),
+    ],
+)  # fmt: skip
+def test_a_target_runs_the_stages_it_needs(project, target, jobs):
+    assert {job.split()[0] for job in project.planned(target)} == jobs
+
+
+def rules():
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for text in re.split(r"^(?:use )?rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            yield pytest.param(text, id=re.match(r"\w+", text)[0])
+
+
+@pytest.mark.parametrize("rule", rules())
+def test_a_rule_is_a_whole_table(rule):
+    wanted = ["output", "log", "benchmark", "message", "params"]
+    if " as " not in rule.splitlines()[0]:  # a rule made from another inherits these
+        wanted += ["conda", "threads", "resources", "script"]
+        assert '"""' in rule.splitlines()[1], "says what it does"
+    for directive in wanted:
+        assert re.search(rf"^    {directive}:", rule, re.MULTILINE), directive
+
+
+def test_scripts_hold_no_logic():
+    for path in sorted((ROOT / "workflow_scripts").glob("*.py")):
+        text = path.read_text()
+        assert len(text.splitlines()) < 40, path.name
+        assert "snakemake.config" not in text, path.name
+        assert not re.search(r"^\s*(if|for|while|def|class|try)\b", text, re.MULTILINE), path.name
+
+
+def locked():
+    """Return the versions that Python 3.12 on Linux gets from the lock."""
+    versions = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        name, _, rest = line.partition("==")
+        version, _, marker = rest.partition(" ; ")
+        if "python_full_version < '3.12'" not in marker:
+            versions[name.split("[")[0]] = version
+    return versions
+
+
+@pytest.mark.parametrize("name", ["slides", "torch", "report"])
+def test_an_environment_has_the_versions_of_the_lock(name):
+    content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
+    assert content["channels"][-1] == "nodefaults"
+    packages = content["dependencies"][-1]["pip"]
+    versions = locked()
+    assert packages == [
+        f"{p.partition('==')[0]}=={versions[p.partition('==')[0]]}" for p in packages
+    ]
+
+
+def test_packages_do_not_import_snakemake():
+    for package in ("wsi", "mil", "demo"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            assert not re.search(r"^\s*(from|import) snakemake", path.read_text(), re.MULTILINE)
+
+
+def test_mil_imports_of_wsi_only_what_both_share():
+    shared = {"wsi.storage", "wsi.outcome", "wsi.commandline", "wsi.progress"}
+    for path in sorted((ROOT / "mil").rglob("*.py")):
+        found = set(re.findall(r"^\s*(?:from|import) (wsi[\w.]*)", path.read_text(), re.MULTILINE))
+        assert found <= shared, path.name

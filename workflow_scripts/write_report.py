@@ -1,0 +1,27 @@
+"""Write the report: one page that holds everything (rule write_report)."""
+
+from wsi.jobs import run_job
+
+run_job(
+    "mil",
+    "write_report",
+    log=snakemake.log[0],
+    report=snakemake.output[0],
+    config=snakemake.params.config,
+    root=snakemake.params.root,
+    slides=snakemake.input.slides,
+    patients=snakemake.input.patients,
+    excluded_patients=snakemake.input.excluded_patients,
+    folds=list(snakemake.input.folds),
+    cohorts=list(snakemake.input.cohorts),
+    excluded=list(snakemake.input.excluded),
+    metrics=list(snakemake.input.metrics),
+    kaplan_meier=list(snakemake.input.kaplan_meier),
+    training_curves=list(snakemake.input.training_curves),
+    heatmaps=list(snakemake.input.heatmaps),
+    comparison=snakemake.input.comparison,
+    forest=snakemake.input.forest,
+    citation=snakemake.input.citation,
+    version=snakemake.params.version,
+    note=snakemake.params.note,
+)
