@@ -8,6 +8,7 @@ from wsi.storage import Outcome, read_features, save_npz, sha256_arrays
 
 BLOCK = 1024  # rows compared with all others at once; bounds memory to BLOCK x N distances
 SPARE = 16  # candidates beyond k that are ranked exactly
+ROUNDING = 1e-5  # of squared distances in single precision, relative to the squared norms
 
 
 @slide_stage(writes=("graph",), after="features")
@@ -72,20 +73,45 @@ def latent_neighbours(features: np.ndarray, k: int) -> np.ndarray:
     """Return the k nearest rows of each row by Euclidean distance, exactly; as above.
 
     Single-precision products choose the candidates; their distances are then computed in double.
+    Where a row left out may be as near (many equal rows: bare glass), all rows are compared.
     """
     n = len(features)
     rows = np.asarray(features, np.float32)
-    squares = np.einsum("nd,nd->n", rows, rows)
+    centred = rows - rows.mean(axis=0)  # the same distances, with less to cancel
+    squares = np.einsum("nd,nd->n", centred, centred)
     candidates = min(n, k + 1 + SPARE)
     found = np.empty((n, min(k, n - 1)), np.int64)
     for start in range(0, n, BLOCK):
         block = np.arange(start, min(n, start + BLOCK))
-        rough = squares[None] - 2 * (rows[block] @ rows.T)
+        rough = squares[None] - 2 * (centred[block] @ centred.T)
         index = np.argpartition(rough, candidates - 1, axis=1)[:, :candidates]
+        farthest = np.take_along_axis(rough, index, axis=1).max(axis=1) + squares[block]
         index.sort(axis=1)
         difference = rows[index].astype(np.float64) - rows[block, None]
         distance = np.einsum("bcd,bcd->bc", difference, difference)
-        found[block], _ = _rank(distance, index, block, k)
+        found[block], kth = _rank(distance, index, block, k)
+        undecided = block[farthest - ROUNDING * (squares[block] + squares.max()) <= kth]
+        if candidates < n and len(undecided):
+            found[undecided] = _compare_with_all(rows, undecided, k)
+    return found
+
+
+def _compare_with_all(rows: np.ndarray, wanted: np.ndarray, k: int) -> np.ndarray:
+    """Return the k nearest rows of some; equal ones share the work."""
+    found = np.empty((len(wanted), k), np.int64)
+    values, which = np.unique(rows[wanted], axis=0, return_inverse=True)
+    for i, value in enumerate(values):
+        parts = (rows[j : j + BLOCK].astype(np.float64) - value for j in range(0, len(rows), BLOCK))
+        distance = np.concatenate([np.einsum("nd,nd->n", part, part) for part in parts])
+        nearest = np.argsort(distance, kind="stable")[: k + 1]
+        same = np.flatnonzero(which.ravel() == i)
+        shape = len(same), k + 1
+        found[same], _ = _rank(
+            np.broadcast_to(distance[nearest], shape),
+            np.broadcast_to(nearest, shape),
+            wanted[same],
+            k,
+        )
     return found
 
 
