@@ -36,6 +36,8 @@ def code_digest(*modules: str) -> str:
 def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
     """Return a module's syntax tree as text and the project's modules that it imports."""
     path = _source(module)
+    if path is None:
+        raise ModuleNotFoundError(f"{module} is no module of {', '.join(PACKAGES)}")
     tree = ast.parse(path.read_text())
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     imported = {
@@ -50,11 +52,14 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
 
 @cache
 def _source(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # `from package.module import function`: function is no module
+    package, *names = module.split(".")
+    spec = importlib.util.find_spec(package)  # of a deeper module, it would import the packages
+    if spec is None or spec.origin is None:
         return None
-    return Path(spec.origin) if spec and spec.origin else None
+    path = Path(spec.origin).parent.joinpath(*names)
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    # `from package.module import function`: function is no module
+    return next((file for file in files if file.is_file()), None)
 
 
 def _imports(node: ast.AST, package: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from wsi.commandline import TRY_AGAIN, command_of, quoted
 
 TAIL = 20  # lines of the log shown when a job fails
+CANCELLED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}  # sent by people and schedulers
 
 
 def prepare_environment(project: str) -> None:
@@ -48,7 +49,7 @@ def run_job(
     log : path of the log file.
     attempt, attempts : which try this is and how many there are. A stage of one slide that is
         killed or runs out of memory is tried again; the last time, the crash becomes the slide's
-        outcome and the job succeeds. Stages with one attempt just fail.
+        outcome and the job succeeds. Stages with one attempt, and cancelled ones, just fail.
     settings : plain values for the stage.
 
     Raises
@@ -63,7 +64,7 @@ def run_job(
         code = _run(command, file)
         if code == 0:
             return
-        if attempts > 1 and (code < 0 or code == TRY_AGAIN):
+        if attempts > 1 and (code == TRY_AGAIN or (code < 0 and -code not in CANCELLED)):
             why = f"killed by {signal.Signals(-code).name}" if code < 0 else "out of memory or I/O"
             if attempt < attempts:
                 _say(file, f"attempt {attempt} of {attempts} failed ({why}); it is tried again.")

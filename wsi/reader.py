@@ -11,8 +11,8 @@ from wsi.outcome import SlideError
 
 log = logging.getLogger(__name__)
 
-STRIP = 2048  # rows of level-0 pixels read at a time for an overview
-SMALLEST_READ = 256  # a damaged region is halved down to this side
+STRIP = 2**25  # pixels read at a time for an overview; at 11 bytes a pixel while they are copied
+STORAGE_TILE = 256  # side of a storage tile where the file does not tell
 
 
 class Slide:
@@ -32,12 +32,13 @@ class Slide:
         self.path = Path(path)
         if not self.path.is_file():
             raise SlideError("unreadable", f"{path} does not exist; correct path in slides.csv.")
-        size = self.path.stat().st_size
-        if size == 0:
-            raise SlideError("unreadable", f"{path} is empty (0 bytes); copy the slide again.")
+        with open(self.path, "rb") as file:  # lost permissions and disks are no fault of the slide
+            if not file.read(1):
+                raise SlideError("unreadable", f"{path} is empty (0 bytes); copy the slide again.")
         self._handle = self._open()
         self.properties = dict(self._handle.properties)
         self.level_dimensions = list(self._handle.level_dimensions)
+        self._factors = list(self._handle.level_downsamples)  # OpenSlide's: one for both axes
         self.unreadable_regions = 0
         background = self.properties.get("openslide.background-color", "FFFFFF")
         self.background = tuple(int(background[i : i + 2], 16) for i in (0, 2, 4))
@@ -113,30 +114,35 @@ class Slide:
     def _read_around_damage(
         self, x: int, y: int, level: int, width: int, height: int, error: Exception
     ) -> tuple[np.ndarray, float]:
-        if max(width, height) <= SMALLEST_READ:
+        factor = self._factors[level]
+        columns = _halves(x / factor, width, self._storage_tile(level, "width"))
+        rows = _halves(y / factor, height, self._storage_tile(level, "height"))
+        if len(columns) == len(rows) == 1:
             self.unreadable_regions += 1
             log.warning(
                 "%s: level %d at (%d, %d) cannot be read: %s", self.path.name, level, x, y, error
             )
             return np.full((height, width, 3), self.background, np.uint8), 1.0
         rgb = np.empty((height, width, 3), np.uint8)
-        sx, sy = self.downsample(level)
         lost = 0.0
-        for top, bottom in _halves(height):
-            for left, right in _halves(width):
-                where = (round(x + left * sx), round(y + top * sy))
+        for top, bottom in rows:
+            for left, right in columns:
+                where = (round(x + left * factor), round(y + top * factor))
                 part, share = self.read(*where, level, right - left, bottom - top)
                 rgb[top:bottom, left:right] = part
                 lost += share * (right - left) * (bottom - top)
         return rgb, lost / (width * height)
 
+    def _storage_tile(self, level: int, side: str) -> int:
+        return int(self.properties.get(f"openslide.level[{level}].tile-{side}", STORAGE_TILE))
+
     def _on_background(self, rgba: np.ndarray) -> np.ndarray:
-        rgb = rgba[..., :3]
-        clear = rgba[..., 3] == 0
+        rgb = np.ascontiguousarray(rgba[..., :3])
+        clear = rgba[..., 3] < 255  # outside the slide, and in part where a read cuts pixels
         if clear.any():
-            rgb = rgb.copy()
-            rgb[clear] = self.background
-        return np.ascontiguousarray(rgb)
+            alpha = rgba[clear, 3:] / 255
+            rgb[clear] = np.rint(rgb[clear] * alpha + np.array(self.background) * (1 - alpha))
+        return rgb
 
     def overview(self, downsample: float) -> np.ndarray:
         """Return the whole slide reduced by about `downsample`.
@@ -153,11 +159,11 @@ class Slide:
         width, height = self.level_dimensions[level]
         out_w, out_h = max(1, round(w0 / downsample)), max(1, round(h0 / downsample))
         result = np.empty((out_h, out_w, 3), np.uint8)
-        rows = max(1, round(STRIP * out_h / height))
+        rows = max(1, round(STRIP / width * out_h / height))
         for top in range(0, out_h, rows):
             bottom = min(out_h, top + rows)
             first, last = round(top * height / out_h), round(bottom * height / out_h)
-            y0 = round(first * h0 / height)
+            y0 = round(first * self._factors[level])
             strip, _ = self.read(0, y0, level, width, max(1, last - first))
             result[top:bottom] = cv2.resize(
                 strip, (out_w, bottom - top), interpolation=cv2.INTER_AREA
@@ -174,6 +180,15 @@ class Slide:
         return fits[-1] if fits else 0
 
 
-def _halves(length: int) -> list[tuple[int, int]]:
-    middle = (length + 1) // 2
-    return [(0, middle), (middle, length)] if middle < length else [(0, length)]
+def _halves(start: float, length: int, tile: int) -> list[tuple[int, int]]:
+    """Cut a stretch of pixels at the border of storage tiles nearest its middle, if it has one.
+
+    Where `start` is no whole number, the pixel that two tiles share becomes a part of its own.
+    """
+    borders = np.arange(np.ceil(start / tile), (start + length) // tile + 1) * tile - start
+    cuts = np.unique([np.floor(borders), np.ceil(borders)])
+    cuts = cuts[(cuts > 0) & (cuts < length)]
+    if not len(cuts):
+        return [(0, length)]
+    cut = int(cuts[np.abs(cuts - length / 2).argmin()])
+    return [(0, cut), (cut, length)]

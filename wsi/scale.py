@@ -1,12 +1,16 @@
 """Physical scale: how many micrometres a pixel is, and what to read for a wanted scale."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsi.outcome import SlideError
 from wsi.reader import Slide
 
+log = logging.getLogger(__name__)
+
 PLAUSIBLE_MPP = (0.05, 10.0)  # outside this a value is a printer's resolution, not a scanner's
+LIKELY_RATIO = (0.6, 1.7)  # of the um/px found to what the objective power says
 RATIO = 4  # one coarse patch is 4 x 4 fine ones (AdvMIL's level 2 and level 1)
 
 
@@ -23,6 +27,7 @@ def find_mpp(slide: Slide, given: float | None = None) -> tuple[float, str]:
     """
     for value, source in _candidates(slide.properties, given):
         if value is not None and PLAUSIBLE_MPP[0] <= value <= PLAUSIBLE_MPP[1]:
+            _warn_of_contradictions(slide.properties, value, source)
             return value, source
     found = [
         f"{source} {value:g}" for value, source in _candidates(slide.properties, given) if value
@@ -34,6 +39,18 @@ def find_mpp(slide: Slide, given: float | None = None) -> tuple[float, str]:
         + "; add a column mpp (um per level-0 pixel) to slides.csv, or patch by downsample "
         "(scale: {by: downsample, coarse: 16, fine: 4}).",
     )
+
+
+def _warn_of_contradictions(properties: Mapping[str, str], mpp: float, source: str) -> None:
+    power = _from_power(properties)
+    if power and not LIKELY_RATIO[0] <= mpp / power <= LIKELY_RATIO[1]:
+        log.warning(
+            "%s says %g um/px, the objective power %g um/px; is the scale right?",
+            *(source, mpp, power),
+        )
+    x, y = _number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))
+    if source == "openslide.mpp" and x and y and abs(x - y) > 0.02 * mpp:
+        log.warning("pixels are not square (%g x %g um): using the mean, %g", x, y, mpp)
 
 
 def _candidates(properties: Mapping[str, str], given: float | None) -> list[tuple]:

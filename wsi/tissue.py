@@ -112,8 +112,8 @@ def segment(
     absorbed = np.log10((white + 1) / (smooth.astype(np.float32) + 1))
     density = absorbed.clip(0).sum(axis=2)
     tissue = (saturation > max(8.0, 0.5 * otsu)) | (cv2.medianBlur(density, 3) > OPTICAL_DENSITY)
-    tissue &= smooth.max(axis=2) >= 5  # pure black is a scanner's padding
-    tissue &= ~cv2.dilate(pen.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    foreign = pen | (smooth.max(axis=2) < 5)  # pure black is a scanner's padding
+    tissue &= ~cv2.dilate(foreign.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     side = 2 * round(close_um / mpp / 2) + 1  # odd: an even kernel moves the mask by a pixel
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     closed = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_CLOSE, kernel).astype(bool)

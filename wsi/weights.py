@@ -6,9 +6,11 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+from pickle import UnpicklingError
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wsi.encoders import Encoder, find_encoder
@@ -127,10 +129,16 @@ def _packaged() -> Path:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return state.get("state_dict", state)
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(state.get("state_dict", state))
+    except (AttributeError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path}: no weights can be read from it ({type(error).__name__}). It must be a state "
+            "dict saved by PyTorch or a .safetensors file; download it again."
+        ) from error
 
 
 def checked(
