@@ -21,8 +21,8 @@ def prepare_environment(project: str) -> None:
     ----------
     project : folder that holds ``wsi`` and ``mil``; conda environments do not have them installed.
     """
-    paths = [project, *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    paths = [project, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
     os.environ["PYTHONHASHSEED"] = "0"
     for library in ("OMP", "MKL", "OPENBLAS"):  # jobs run side by side, each on its own core
         os.environ[f"{library}_NUM_THREADS"] = "1"
