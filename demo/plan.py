@@ -154,7 +154,7 @@ def _plan_slide(
 ) -> SlidePlan:
     """Plan one slide; sections of one tumour differ a little in their pattern fraction."""
     rng = np.random.default_rng(seed_for(seed, "plan", slide_id))
-    own = float(np.clip(fraction + rng.normal(0, 0.015), 0.03, 0.93))
+    own = float(np.clip(fraction + rng.normal(0, 0.01), 0.02, 0.93))
     width = height = side
     # A third of the slides are halves, as biopsies are; tiny slides have nothing to spare.
     shape = rng.random()

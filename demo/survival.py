@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BETA = 8.0  # log hazard per unit of pattern fraction
+LEAST, MOST = 0.03, 0.45  # pattern fraction: the minority of the tissue, as tumour nests are
+CENTRE = (LEAST + MOST) / 2
+BETA = 16.0  # log hazard per unit of pattern fraction
 SHAPE = 1.6  # of the Weibull baseline: the hazard rises with time
-MEDIAN = 24.0  # months, at a pattern fraction of one half
+MEDIAN = 24.0  # months, at the central pattern fraction
 ACCRUAL = 36.0  # months during which patients enter
 FOLLOW_UP = 48.0  # months from the last entry to the closing date
 DROPOUT = 200.0  # months, mean of the random censoring time
@@ -23,8 +25,8 @@ class FollowUp:
 
 
 def spread_fractions(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Return pattern fractions [count] spread evenly over 0.05 to 0.90, in random order."""
-    return 0.05 + 0.85 * (rng.permutation(count) + rng.random(count)) / count
+    """Return pattern fractions [count] spread evenly over 0.03 to 0.45, in random order."""
+    return LEAST + (MOST - LEAST) * (rng.permutation(count) + rng.random(count)) / count
 
 
 def simulate_follow_up(rng: np.random.Generator, fraction: NDArray[np.float64]) -> FollowUp:
@@ -32,9 +34,10 @@ def simulate_follow_up(rng: np.random.Generator, fraction: NDArray[np.float64]) 
 
     The time comes by inversion (Bender, Augustin and Blettner, Statistics in Medicine 2005) of
 
-    .. math:: S(t) = \exp(-(t / \lambda)^k \exp(\beta (f - 1/2)))
+    .. math:: S(t) = \exp(-(t / \lambda)^k \exp(\beta (f - f_0)))
 
-    and is cut by the closing date of the study (staggered entry) and by exponential dropout.
+    with f_0 the central fraction. It is cut by the closing date of the study (staggered entry) and
+    by exponential dropout.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def simulate_follow_up(rng: np.random.Generator, fraction: NDArray[np.float64]) 
     fraction : float64 [n], share of the tissue that is pattern.
     """
     count = len(fraction)
-    hazard = np.exp(BETA * (fraction - 0.5))
+    hazard = np.exp(BETA * (fraction - CENTRE))
     scale = MEDIAN / np.log(2) ** (1 / SHAPE)
     death = scale * (-np.log(rng.random(count)) / hazard) ** (1 / SHAPE)
     closing = FOLLOW_UP + ACCRUAL * rng.random(count)

@@ -128,4 +128,4 @@ def patients_sha256(patients: Sequence[str]) -> str:
 
 def describe_skipped(skipped: Sequence[str]) -> str:
     """Return a sentence that counts and lists patients without a usable slide."""
-    return f"{len(skipped)} patients without a usable slide are left out: {listed(skipped)}"
+    return f"left out, without a usable slide: {listed(skipped)}."

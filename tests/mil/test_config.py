@@ -116,7 +116,7 @@ def test_demo_configuration_shows_every_key():
 
 def test_demo_configuration_differs_from_the_defaults_where_it_must():
     raw, default = yaml.safe_load(DEMO.read_text()), load_config({}, SCHEMA)
-    training = {"epochs", "patience", "window", "learning_rate", "weight_decay"}
+    training = {"epochs", "patience", "standardise"}
     different = {key for key in raw if raw[key] != default[key]}
     assert different <= {
         "cohort", "note", "slides", "patients", "results", "features", "training", "experiments",

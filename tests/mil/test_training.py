@@ -141,7 +141,7 @@ def test_patients_without_slides_are_left_out_and_named(tmp_path, caplog):
     table[table["patient_id"] != "P005"].to_csv(cohort / "cohort.csv", index=False)
     with caplog.at_level(logging.INFO):
         predictions, _ = run(cohort, "cox", options=SMALL, **{**QUICK, "epochs": 6})
-    assert "1 patients without a usable slide are left out: P005" in caplog.text
+    assert "left out, without a usable slide: P005." in caplog.text
     assert len(predictions) == 23
     assert "epoch 1 of 6" in caplog.text
     assert "epoch 6 of 6" in caplog.text
