@@ -87,6 +87,16 @@ def glass() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def random_resnet50(tmp_path_factory) -> Path:
+    """Return a file of random weights of the encoder resnet50."""
+    from wsi.weights import fetch_weights
+
+    path = tmp_path_factory.mktemp("weights") / "resnet50.safetensors"
+    fetch_weights(encoder="resnet50", weights="random", output=str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
 def real_slides() -> Path:
     """Return the folder of real slides, or skip the test."""
     if not REAL.is_dir():
