@@ -53,6 +53,14 @@ def test_space_equals_brute_force_on_grid_order_of_a_slide():
     np.testing.assert_array_equal(spatial_neighbours(shuffled, 8), brute_force(shuffled, 8))
 
 
+def test_space_keeps_the_tie_rule_when_more_points_tie_than_are_looked_at_first():
+    side = range(-80, 81)
+    circle = [(x, y) for x in side for y in side if x * x + y * y == 5525]
+    assert len(circle) == 48
+    points = np.random.default_rng(0).permutation([(0, 0), *circle])
+    np.testing.assert_array_equal(spatial_neighbours(points, 8), brute_force(points, 8))
+
+
 def test_space_keeps_the_tie_rule_when_all_points_are_one():
     points = np.full((90, 2), 7)
     np.testing.assert_array_equal(spatial_neighbours(points, 8), brute_force(points, 8))
