@@ -17,8 +17,9 @@ MASK_MPP = 8.0  # um per pixel of the mask
 MASK_DOWNSAMPLE = 32.0  # used where patches are laid by downsample or level and no mpp is known
 OPTICAL_DENSITY = 0.15  # sum over channels; rescues pale and fatty tissue that has little colour
 PEN_HUES = ((85, 118), (35, 84))  # blue and green ink in OpenCV's 0-179; H&E lies at 120-179
-PEN_SATURATION = 90
-PEN_MIN_AREA = 0.1  # mm2
+PEN_SATURATION = 90  # of certain ink; paler ink counts where it touches that
+PALE_SATURATION = 25
+PEN_MIN_AREA = 0.02  # mm2 of certain ink in one stroke
 
 
 @slide_stage(writes=("tissue", "thumbnail"))
@@ -106,7 +107,7 @@ def segment(
     hsv = cv2.cvtColor(smooth, cv2.COLOR_RGB2HSV)
     saturation = cv2.medianBlur(hsv[..., 1], 3)
     pixel = (mpp / 1000) ** 2  # mm2
-    pen = _remove_small(_ink(hsv), PEN_MIN_AREA / pixel)
+    pen = _pen(hsv, PEN_MIN_AREA / pixel)
     otsu, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     white = _white_point(smooth)
     absorbed = np.log10((white + 1) / (smooth.astype(np.float32) + 1))
@@ -132,12 +133,21 @@ def _white_point(rgb: np.ndarray) -> np.ndarray:
     )
 
 
-def _ink(hsv: np.ndarray) -> np.ndarray:
+def _pen(hsv: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Return strokes of ink: certain ink, with the paler rim and the dry parts that touch it."""
     hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
-    ink = np.zeros(hue.shape, bool)
+    coloured = np.zeros(hue.shape, bool)
     for low, high in PEN_HUES:
-        ink |= (hue >= low) & (hue <= high) & (saturation > PEN_SATURATION)
-    return ink | ((value < 60) & (saturation < 40) & (value >= 5))
+        coloured |= (hue >= low) & (hue <= high)
+    black = (saturation < 60) & (value >= 5)
+    certain = (coloured & (saturation > PEN_SATURATION)) | (
+        black & (saturation < 45) & (value < 90)
+    )
+    pale = certain | (coloured & (saturation > PALE_SATURATION)) | (black & (value < 130))
+    count, strokes = cv2.connectedComponents(pale.astype(np.uint8), connectivity=8)
+    ink = np.bincount(strokes[certain], minlength=count) >= min_pixels
+    ink[0] = False
+    return ink[strokes]
 
 
 def _remove_small(mask: np.ndarray, min_pixels: float) -> np.ndarray:

@@ -96,6 +96,12 @@ def make_project(folder: Path) -> Project:
     return project
 
 
+@pytest.fixture(scope="module")
+def bare_project(tmp_path_factory) -> Project:
+    """A copy of the checkout without a cohort."""
+    return copy_project(tmp_path_factory.mktemp("bare") / "project")
+
+
 @pytest.fixture(scope="session")
 def new_project():
     """A function that makes the small cohort in a folder."""
