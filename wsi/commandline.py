@@ -1,5 +1,6 @@
 """`python -m wsi STAGE key=value ...`: every job of the workflow, repeatable by hand."""
 
+import errno
 import importlib
 import json
 import logging
@@ -8,8 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wsi.outcome import TRANSIENT
-
+# What may pass when tried again: a network disk that dropped, a stale handle, a slow server.
+TRANSIENT = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
 TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL: the same command may succeed later or with more memory
 LONGEST_COMMAND = 60_000  # characters; Linux refuses a single argument over 128 KiB
 

@@ -1,6 +1,5 @@
 """One slide never stops a cohort: stages end in an outcome, not in an exception."""
 
-import errno
 import functools
 import json
 import logging
@@ -12,9 +11,6 @@ import numpy as np
 from wsi.storage import Outcome, atomic, read_outcome, save_npz, write_h5
 
 log = logging.getLogger(__name__)
-
-# What may pass when tried again: a network disk that dropped, a stale handle, a slow server.
-TRANSIENT = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
 
 
 class SlideError(Exception):
