@@ -131,5 +131,5 @@ def _left_out(
     for name in sorted(known - set(n_slides) - set(reasons)):
         reasons[name] = "no slide in the slide table"
     for name in sorted(set(n_slides) - known):
-        reasons[name] = f"has {n_slides[name]} slides but is not in the patient table"
+        reasons[name] = f"not in the patient table (slides: {n_slides[name]})"
     return reasons

@@ -43,7 +43,8 @@ def draw_kaplan_meier(groups: RiskGroups, permutation_p: float, title: str, unit
 def _draw_curve(axes: Axes, group: str, curve: KaplanMeier, unit: str) -> None:
     colour = COLOURS[group]
     median = curve.median[0]
-    reached = f"{median:.3g} {unit}" if np.isfinite(median) else "not reached"
+    digits = 0 if median >= 100 else 1
+    reached = f"{median:,.{digits}f} {unit}" if np.isfinite(median) else "not reached"
     label = (
         f"{group} risk: n = {int(curve.at_risk[0])}, {int(curve.events.sum())} events, "
         f"median {reached}"

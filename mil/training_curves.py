@@ -67,7 +67,7 @@ def draw_training_curves(histories: pd.DataFrame, title: str) -> Figure:
     columns = min(len(folds), _IN_A_ROW)
     rows = -(-len(folds) // columns)  # of each block
     height = 1.75 * rows * len(blocks) + 0.9
-    figure = new_figure(max(4.2, 2.1 * columns + 0.6), height)
+    figure = new_figure(max(5.2, 2.1 * columns + 0.6), height)
     grid = figure.add_gridspec(rows * len(blocks), columns)
     handles = {}
     for b, (label, lines) in enumerate(blocks):
@@ -86,7 +86,7 @@ def draw_training_curves(histories: pd.DataFrame, title: str) -> Figure:
                 panel.set_ylabel(label)
             if b == len(blocks) - 1 and k + columns >= len(folds):  # no panel below
                 panel.set_xlabel("epoch")
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3)
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(3, columns + 1))
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 

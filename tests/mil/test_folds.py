@@ -126,7 +126,7 @@ def test_files(tmp_path):
     assert rows(tmp_path / "cohort/excluded.csv") == [
         {"patient_id": "Z1", "reason": "follow-up time is 0, not above 0"},
         {"patient_id": "Z2", "reason": "no slide in the slide table"},
-        {"patient_id": "Z9", "reason": "has 2 slides but is not in the patient table"},
+        {"patient_id": "Z9", "reason": "not in the patient table (slides: 2)"},
     ]
     folds = [rows(tmp_path / f"folds/fold{i}.csv") for i in range(5)]
     assert all([r["patient_id"] for r in fold] == [r["patient_id"] for r in made] for fold in folds)
