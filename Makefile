@@ -32,14 +32,14 @@ demo: .venv/runtime ## demo cohort, from painted slides to the report
 	@echo
 	@cat $(RESULTS)/evaluation/comparison.txt
 	@echo
-	@$(BIN)/python -m demo check $(RESULTS) --demo $(DEMO)
-	@echo
 	@echo "report: $(CURDIR)/$(RESULTS)/report.html"
+	@echo
+	@$(BIN)/python -m demo check $(RESULTS) --demo $(DEMO)
 
 demo-null: .venv/runtime ## the same with permuted labels: no experiment may find anything
 	$(BIN)/python -m demo $(DEMO)
 	$(SNAKEMAKE) null
-	@cat $(RESULTS)/evaluation/null/comparison.txt
+	@$(BIN)/python -m demo null $(RESULTS)
 
 test: .venv/test ## all tests but those marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"

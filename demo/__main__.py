@@ -1,6 +1,7 @@
 """Make the simulated cohort, or check a run's results against its truth.
 
-``python -m demo FOLDER`` makes it; ``python -m demo check RESULTS`` checks.
+``python -m demo FOLDER`` makes it; ``python -m demo check RESULTS`` checks a run, and
+``python -m demo null RESULTS`` one on permuted labels.
 """
 
 import argparse
@@ -74,7 +75,27 @@ def _check(arguments: list[str]) -> int:
     return 0 if findings.passed else 1
 
 
+def _null(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo null",
+        description="Hold a run on permuted labels against chance. Exit code 1: an experiment's "
+        "mean test C-index is not between 0.35 and 0.65.",
+    )
+    parser.add_argument("results", type=Path, help="folder of results, e.g. results/demo")
+
+    from demo.null import check_null
+
+    try:
+        text, passed = check_null(parser.parse_args(arguments).results)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    print(text)
+    return 0 if passed else 1
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["null"]:
+        sys.exit(_null(sys.argv[2:]))
     if sys.argv[1:2] == ["check"]:
         sys.exit(_check(sys.argv[2:]))
     sys.exit(_make(sys.argv[1:]))

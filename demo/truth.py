@@ -106,15 +106,14 @@ def check_results(results: Path, demo: Path) -> Findings:
     """
     hazard = _read_hazard(demo / "truth.csv")
     scores, ceilings = {}, {}
-    for experiment in sorted(path for path in (results / "models").glob("*") if path.is_dir()):
-        files = sorted(experiment.glob("fold*/predictions.csv"))
-        if files:
-            pairs = np.array([_score_fold(file, hazard) for file in files])  # [folds, 2]
-            scores[experiment.name], ceilings[experiment.name] = np.nanmean(pairs, axis=0).tolist()
-    if not scores:
-        raise FileNotFoundError(
-            f"{results}: no models/*/fold*/predictions.csv; run the workflow before the check."
-        )
+    for name in _compared(results / "evaluation" / "comparison.csv"):
+        files = sorted((results / "models" / name).glob("fold*/predictions.csv"))
+        if not files:
+            raise FileNotFoundError(
+                f"{results}: no models/{name}/fold*/predictions.csv; run the workflow first."
+            )
+        pairs = np.array([_score_fold(file, hazard) for file in files])  # [folds, 2]
+        scores[name], ceilings[name] = np.mean(pairs, axis=0).tolist()
     best = max(scores, key=lambda name: scores[name])
     overlaps = _read_overlaps(results, best, demo / "truth")
     findings = Findings(best, scores[best], ceilings[best], scores, **_compare_attention(overlaps))
@@ -122,6 +121,14 @@ def check_results(results: Path, demo: Path) -> Findings:
         results / "evaluation" / "truth.json", asdict(findings) | {"passed": findings.passed}
     )
     return findings
+
+
+def _compared(path: Path) -> list[str]:
+    """Return the experiments of this run; others, on permuted labels, may lie beside them."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; run the workflow before the check.")
+    with open(path, newline="") as file:
+        return sorted(row["experiment"] for row in csv.DictReader(file))
 
 
 def _read_hazard(path: Path) -> dict[str, float]:
@@ -173,8 +180,9 @@ def _encoder(results: Path, config: Path) -> str:
     """Return the encoder of a model: its configuration says so, or there is only one."""
     said = (yaml.safe_load(config.read_text()) or {}) if config.exists() else {}
     folders = sorted(path.name for path in (results / "features").glob("*") if path.is_dir())
-    if said.get("encoder") in folders:
-        return said["encoder"]
+    encoder = said.get("experiment", {}).get("encoder")
+    if encoder in folders:
+        return encoder
     if len(folders) != 1:
         raise FileNotFoundError(
             f"{config}: names no encoder, and {results / 'features'} holds {len(folders)} of them."

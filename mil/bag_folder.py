@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from mil.bags import REGION, Bag, BagError
+from mil.cohort import OF_BAGS
 from wsi.storage import load_npz, read_features
-
-COLUMNS = ["slide_id", "patient_id", "n_patches", "width", "features", "features_sha256"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class BagFolder:
     def __init__(self, cohort: str | Path, root: str | Path) -> None:
         self.cohort = Path(cohort)
         table = pd.read_csv(cohort, dtype=str, keep_default_na=False)
-        missing = [column for column in COLUMNS if column not in table.columns]
+        missing = [column for column in OF_BAGS if column not in table.columns]
         if missing:
             raise BagError([f"{self.cohort.name}: no column {', '.join(missing)}."])
         self._slides: dict[str, list[Slide]] = {}

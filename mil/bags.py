@@ -16,8 +16,6 @@ REGION = 16
 class BagError(InputError):
     """Bags that cannot be used; the sentences say whose, why, and what to do."""
 
-    is_sentence = True
-
 
 @dataclass(frozen=True)
 class Bag:

@@ -11,7 +11,14 @@ log = logging.getLogger(__name__)
 
 
 def cluster_patches(
-    *, patient_id: str, slides: list[str], features: list[str], clusters: str, k: int, seed: int
+    *,
+    patient_id: str,
+    slides: list[str],
+    features: list[str],
+    clusters: str,
+    k: int,
+    seed: int,
+    crashed: str = "",
 ) -> None:
     """Group the patches of one patient by k-means on their features (specification advmil 1.7).
 
@@ -23,10 +30,15 @@ def cluster_patches(
     clusters : npz to write: ``cluster`` ``[N]`` int32, ``slides`` and ``rows`` it belongs to.
     k : number of clusters; N where there are fewer patches, the other ids staying empty.
     seed : of the configuration.
+    crashed : how every attempt ended, if each did; this is then the outcome of the patient.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
+    if crashed:
+        reason = f"patient {patient_id}: {crashed}"
+        save_npz(clusters, Outcome(patient_id, "cluster_patches", "failed", reason, "crash"))
+        return
     usable = [
         (slide, path) for slide, path in zip(slides, features, strict=True) if read_outcome(path).ok
     ]

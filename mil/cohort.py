@@ -14,10 +14,9 @@ from mil.table_writer import write_table
 from mil.tables import Slide, read_slides
 from wsi.storage import Outcome, read_features, write_json
 
-USABLE = (
-    "slide_id,patient_id,n_patches,width,features,features_sha256,graph,graph_sha256,clusters,"
-    "clusters_sha256"
-).split(",")
+# Columns of the cohort table: those without which there is no bag, then what some models need.
+OF_BAGS = ("slide_id", "patient_id", "n_patches", "width", "features", "features_sha256")
+OF_STRUCTURE = ("graph", "graph_sha256", "clusters", "clusters_sha256")
 EXCLUDED = ("level", "id", "patient_id", "stage", "kind", "reason")
 
 
@@ -83,7 +82,7 @@ def gather_cohort(
             failed[slide.slide_id] = outcome
     _refuse(kept, failed, usable, max_failed_slides, strict)
 
-    write_table(cohort, USABLE, (_usable_row(*entry) for entry in usable))
+    write_table(cohort, OF_BAGS + OF_STRUCTURE, (_usable_row(*entry) for entry in usable))
     lost = failed | {
         name: Outcome(name, "configuration", "failed", "left out under exclude", "excluded")
         for name in exclude

@@ -151,7 +151,8 @@ def _against_best(
         for risk in ("risk", "risk_best")
     ]
     means = [np.mean([harrell_c(*fold).value for fold in side]) for side in sides]
-    draws = [bootstrap_concordance(side, bootstrap, seed).mean for side in sides]
+    patients = [t["patient_id"].tolist() for t in both]
+    draws = [bootstrap_concordance(side, bootstrap, seed, patients).mean for side in sides]
     row = replace(row, difference=float(means[0] - means[1]), shared=shared)
     if np.isnan(row.difference):
         return row

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
+RESERVED = ("excluded_patients", "patients")  # files of results/cohort/ beside <encoder>.csv
 WEIGHTS = ("imagenet", "imagenet-or-random", "random")
 
 
@@ -153,6 +155,11 @@ def _check_names(entries: list[Mapping[str, Any]]) -> Iterator[str]:
                 f"experiments[{position}].name is {entry['name']}, as experiments[{first}]; "
                 "give each experiment a name of its own."
             )
+        if re.search(r"\.permuted\d+$", entry["name"]):
+            yield (
+                f"experiments[{position}].name is {entry['name']}; names that end like this belong "
+                "to the target null."
+            )
 
 
 def _check_encoders(config: Mapping[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -168,6 +175,11 @@ def _check_encoders(config: Mapping[str, Any], schema: dict[str, Any]) -> Iterat
             )
         yield from _check_weights("features.weights", config["features"]["weights"])
     for name in sorted(config["encoders"]):
+        if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            yield (
+                f"encoders.{name}: an encoder's name has letters, digits, dashes and underscores "
+                f"and is none of {listed(RESERVED)}."
+            )
         if _encoder(name, config)["architecture"] not in built_in:
             yield (
                 f"encoders.{name} has no architecture; say which built-in encoder its weights "

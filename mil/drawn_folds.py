@@ -4,16 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mil.problems import InputError
+from mil.fold_parts import FoldError
 from mil.seeds import seed_for
 from mil.tables import Patient
 
-PARTS = ("train", "validation", "test")
 TERCILES = 3
-
-
-class FoldError(InputError):
-    """The folds cannot be made or used; the message has one sentence a line."""
 
 
 def draw_folds(

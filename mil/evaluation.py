@@ -44,7 +44,8 @@ def evaluate_experiment(
     curves : output, CSV of the Kaplan-Meier curves by risk group, pooled and of each fold.
     kaplan_meier : output, SVG of the pooled curves.
     training_curves, training_curves_csv : outputs, SVG and what it shows.
-    bootstrap : draws behind each interval; patients are resampled inside each fold.
+    bootstrap : draws behind each interval; patients are resampled inside each fold, and those of
+        further repeats count as in the first.
     seed : of the configuration.
     unit : of the times, for the axis.
 

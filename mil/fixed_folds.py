@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mil.drawn_folds import PARTS, FoldError, draw_validation, strata_of
+from mil.drawn_folds import draw_validation, strata_of
+from mil.fold_parts import PARTS, FoldError
 from mil.problems import InputError, listed
 from mil.seeds import seed_for
 from mil.tables import Patient, read_rows

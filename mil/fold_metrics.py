@@ -54,7 +54,8 @@ def concordance_rows(
 
     Risks of different folds are never compared: each model has an offset and a scale of its own.
     """
-    draws = bootstrap_concordance([fold.triple for fold in folds], bootstrap, seed)
+    patients = [fold.patients for fold in folds]
+    draws = bootstrap_concordance([fold.triple for fold in folds], bootstrap, seed, patients)
     found = [harrell_c(*fold.triple) for fold in folds]
     rows = [
         _with_interval(
@@ -88,6 +89,7 @@ def time_error_rows(folds: Sequence[FoldPredictions], bootstrap: int, seed: int)
     errors = [
         hinge_errors(f.test["predicted_time"], f.test["time"], f.test["event"]) for f in folds
     ]
+    patients = [fold.patients for fold in folds]
     rows = []
     for metric in ("mae_uncensored", "mae_hinge"):
         weights = [
@@ -96,7 +98,7 @@ def time_error_rows(folds: Sequence[FoldPredictions], bootstrap: int, seed: int)
             else np.ones(len(f.test))
             for f in folds
         ]
-        draws = bootstrap_means(list(zip(errors, weights, strict=True)), bootstrap, seed)
+        draws = bootstrap_means(list(zip(errors, weights, strict=True)), bootstrap, seed, patients)
         own = [
             _with_interval(_time_error_row(metric, fold, error, weight), draws[:, k])
             for k, (fold, error, weight) in enumerate(zip(folds, errors, weights, strict=True))

@@ -40,6 +40,11 @@ class FoldPredictions:
         """Time, event and risk of the test patients."""
         return tuple(self.test[name].to_numpy() for name in ("time", "event", "risk"))
 
+    @property
+    def patients(self) -> list[str]:
+        """Ids of the test patients."""
+        return self.test["patient_id"].tolist()
+
 
 def read_predictions(paths: Sequence[str | Path]) -> list[FoldPredictions]:
     """Read the ``predictions.csv`` of all folds, in the order given.

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mil.drawn_folds import PARTS, FoldError, draw_folds
+from mil.drawn_folds import draw_folds
 from mil.fixed_folds import read_fixed_folds
+from mil.fold_parts import PARTS, FoldError
 from mil.problems import listed
 from mil.table_writer import write_table
 from mil.tables import Patient, read_patients, read_slides

@@ -8,16 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mil.problems import InputError, listed
+from mil.fold_parts import PARTS, FoldError
+from mil.problems import listed
 from mil.seeds import seed_for
-
-PARTS = ("train", "validation", "test")
-
-
-class FoldError(InputError):
-    """A fold that nothing can be trained on; the sentences say why and what to do."""
-
-    is_sentence = True
 
 
 @dataclass(frozen=True)

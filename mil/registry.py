@@ -12,8 +12,6 @@ from mil.problems import InputError, did_you_mean
 class UnknownNameError(InputError):
     """A model, head or option that does not exist; the sentence names the nearest right one."""
 
-    is_sentence = True
-
 
 class Registry:
     """Classes of one kind by name. A new file in ``package`` that registers one is enough.

@@ -86,7 +86,8 @@ def draw_training_curves(histories: pd.DataFrame, title: str) -> Figure:
                 panel.set_ylabel(label)
             if b == len(blocks) - 1 and k + columns >= len(folds):  # no panel below
                 panel.set_xlabel("epoch")
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(3, columns + 1))
+    entries = list(handles.values())
+    figure.legend(handles=entries, loc="outside lower center", ncols=min(3, columns + 1))
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 

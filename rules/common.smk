@@ -5,10 +5,19 @@ import sys
 
 sys.path.insert(0, workflow.basedir)
 
-from mil.config import encoders, experiments, fold_count, fold_files, load_config
+from mil.config import (
+    WEIGHTS,
+    encoders,
+    experiments,
+    fold_count,
+    fold_files,
+    load_config,
+)
 from mil.report.sample import shown_slides
 from mil.tables import missing_slides, read_patients, read_slides
 from wsi import __version__
+from mil.__main__ import STAGES as COHORT_STAGES
+from wsi.__main__ import STAGES as SLIDE_STAGES
 from wsi.digest import code_digest
 from wsi.jobs import prepare_environment
 
@@ -20,6 +29,8 @@ config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yam
 SLIDES = {s.slide_id: s for s in read_slides(config["slides"], config["exclude"])}
 read_patients(config["patients"], config["unit"])
 MISSING = missing_slides(SLIDES.values(), config["max_failed_slides"])
+TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
+TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
 SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
 PATIENTS = {}
 for slide in SLIDES.values():
@@ -43,6 +54,12 @@ def slide_entry(wildcards):
     """The slide's row of the table, as plain values."""
     slide = SLIDES[wildcards.slide]
     return {"path": slide.path, "mpp": slide.mpp}
+
+
+def weights_file(wildcards):
+    """The file of an encoder's weights, where the configuration names one."""
+    weights = ENCODERS[wildcards.encoder]["weights"]
+    return [] if weights in WEIGHTS else weights
 
 
 def features_of_patient(wildcards):
@@ -86,22 +103,9 @@ def whole_configuration(wildcards):
 
 def version(wildcards):
     """This software's version and a digest of the code behind every stage."""
-    stages = ("tissue", "patches", "weights", "extract")
-    modules = [f"wsi.{stage}" for stage in stages] + [
-        f"mil.{stage}"
-        for stage in (
-            "graphs",
-            "clusters",
-            "folds",
-            "cohort",
-            "training",
-            "prediction",
-            "evaluation",
-            "comparison",
-            "heatmaps",
-            "report.page",
-        )
-    ]
+    modules = [*SLIDE_STAGES.values(), *COHORT_STAGES.values()]
+    for settings in EXPERIMENTS.values():
+        modules += [f"mil.models.{settings['model']}", f"mil.heads.{settings['head']}"]
     return f"{__version__}, code {code_digest(*modules)}"
 
 

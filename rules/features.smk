@@ -3,6 +3,8 @@
 
 rule fetch_weights:
     """Find the weights of one encoder, once, and keep them as a file for all jobs."""
+    input:
+        weights_file,
     output:
         "<results>/encoders/{encoder}.safetensors",
     log:

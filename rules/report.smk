@@ -29,7 +29,7 @@ rule write_report:
         thumbnails=collect("<results>/tissue/{slide}.jpg", slide=SHOWN),
         patches=collect("<results>/patches/level2/{slide}.h5", slide=SHOWN),
         citation=f"{workflow.basedir}/CITATION.cff",
-        templates=sorted(glob.glob(f"{workflow.basedir}/mil/report/*.*s*")),
+        templates=TEMPLATES,
     output:
         report(
             "<results>/report.html",

@@ -41,6 +41,7 @@ rule cluster_patches:
         "<logs>/cluster_patches/{encoder}/{patient}.log",
     benchmark:
         "<benchmarks>/cluster_patches/{encoder}/{patient}.tsv"
+    retries: RETRIES
     group:
         "structure"
     conda:
@@ -49,11 +50,13 @@ rule cluster_patches:
     resources:
         mem_mb=more_memory(4000),
         runtime=20,
+        attempt=this_attempt,
     params:
         slides=lambda wildcards: PATIENTS[wildcards.patient],
         k=config["clusters"]["k"],
         seed=config["seed"],
         code=code_digest("mil.clusters"),
+        attempts=RETRIES + 1,
     message:
         "clusters of {wildcards.patient}"
     script:

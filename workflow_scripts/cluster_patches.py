@@ -6,6 +6,8 @@ run_job(
     "mil",
     "cluster_patches",
     log=snakemake.log[0],
+    attempt=snakemake.resources.attempt,
+    attempts=snakemake.params.attempts,
     patient_id=snakemake.wildcards.patient,
     slides=list(snakemake.params.slides),
     features=list(snakemake.input.features),

@@ -11,10 +11,9 @@ from torch import nn
 
 from wsi.encoders import Encoder, preprocess
 from wsi.outcome import SlideError, slide_stage
-from wsi.patches import CHILDREN
 from wsi.progress import Progress
 from wsi.reader import Slide
-from wsi.scale import RATIO
+from wsi.scale import CHILDREN, RATIO
 from wsi.storage import Outcome, read_h5, sha256_arrays, write_h5
 from wsi.weights import load_encoder
 

@@ -70,8 +70,8 @@ def run_job(
                 _say(file, f"attempt {attempt} of {attempts} failed ({why}); it is tried again.")
                 raise SystemExit(code if code > 0 else 1)
             crashed = (
-                f"slide {settings['slide_id']}: {stage} was {why} in each of {attempts} attempts. "
-                f"Look at {log}; convert the slide again, or list it under exclude."
+                f"{stage} was {why} in each of {attempts} attempts (see {log}). To try again, run "
+                f"snakemake with --forcerun and this output; or list the slide under exclude."
             )
             _say(file, crashed)
             if _run([*command, f"crashed={crashed}"], file) == 0:

@@ -76,7 +76,8 @@ def slide_stage(*, writes: tuple[str, ...], after: str | None = None) -> Callabl
                 return _give_up(outputs, before)
             slide_id, name = str(settings["slide_id"]), function.__name__
             if crashed:
-                return _give_up(outputs, Outcome(slide_id, name, "failed", str(crashed), "crash"))
+                reason = f"slide {slide_id}: {crashed}"
+                return _give_up(outputs, Outcome(slide_id, name, "failed", reason, "crash"))
             try:
                 function(**settings)
             except SlideError as error:

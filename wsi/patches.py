@@ -6,12 +6,10 @@ import cv2
 import numpy as np
 
 from wsi.outcome import SlideError, slide_stage
+from wsi.outlines import MASK_MPP, read_tissue
 from wsi.reader import Slide
 from wsi.scale import RATIO, ReadPlan, plan_fine
 from wsi.storage import Outcome, write_h5
-from wsi.tissue import MASK_MPP, read_tissue
-
-CHILDREN = RATIO * RATIO
 
 
 @slide_stage(writes=("level2", "level1"), after="tissue")

@@ -40,6 +40,7 @@ class Slide:
         self.level_dimensions = list(self._handle.level_dimensions)
         self._factors = list(self._handle.level_downsamples)  # OpenSlide's: one for both axes
         self.unreadable_regions = 0
+        self.unreadable_share = 0.0
         background = self.properties.get("openslide.background-color", "FFFFFF")
         self.background = tuple(int(background[i : i + 2], 16) for i in (0, 2, 4))
 
@@ -148,7 +149,8 @@ class Slide:
         """Return the whole slide reduced by about `downsample`.
 
         The nearest finer level is read in strips and reduced by area averaging, so that memory
-        stays small even where level 0 is the only level.
+        stays small even where level 0 is the only level. ``unreadable_share`` then says which share
+        of it is background because it could not be read.
 
         Returns
         -------
@@ -159,15 +161,18 @@ class Slide:
         width, height = self.level_dimensions[level]
         out_w, out_h = max(1, round(w0 / downsample)), max(1, round(h0 / downsample))
         result = np.empty((out_h, out_w, 3), np.uint8)
+        lost = 0.0
         rows = max(1, round(STRIP / width * out_h / height))
         for top in range(0, out_h, rows):
             bottom = min(out_h, top + rows)
             first, last = round(top * height / out_h), round(bottom * height / out_h)
             y0 = round(first * self._factors[level])
-            strip, _ = self.read(0, y0, level, width, max(1, last - first))
+            strip, share = self.read(0, y0, level, width, max(1, last - first))
             result[top:bottom] = cv2.resize(
                 strip, (out_w, bottom - top), interpolation=cv2.INTER_AREA
             )
+            lost += share * (bottom - top)
+        self.unreadable_share = lost / out_h
         return result
 
     def best_level(self, downsample: float) -> int:

@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 PLAUSIBLE_MPP = (0.05, 10.0)  # outside this a value is a printer's resolution, not a scanner's
 LIKELY_RATIO = (0.6, 1.7)  # of the um/px found to what the objective power says
 RATIO = 4  # one coarse patch is 4 x 4 fine ones (AdvMIL's level 2 and level 1)
+CHILDREN = RATIO * RATIO  # fine patches of a coarse one, always all of them
 
 
 def find_mpp(slide: Slide, given: float | None = None) -> tuple[float, str]:

@@ -1,20 +1,18 @@
 """Finding tissue on a slide: where it is, in level-0 pixels, as polygons with holes."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from wsi.outcome import SlideError, slide_stage
+from wsi.outlines import MASK_MPP, write_tissue
 from wsi.picture import draw_thumbnail
 from wsi.reader import Slide
 from wsi.scale import find_mpp
-from wsi.storage import FORMAT, Outcome, atomic
 
-MASK_MPP = 8.0  # um per pixel of the mask
 MASK_DOWNSAMPLE = 32.0  # used where patches are laid by downsample or level and no mpp is known
+MAX_UNREADABLE = 0.01  # share of the overview
 OPTICAL_DENSITY = 0.15  # sum over channels; rescues pale and fatty tissue that has little colour
 PEN_HUES = ((85, 118), (35, 84))  # blue and green ink in OpenCV's 0-179; H&E lies at 120-179
 PEN_SATURATION = 90  # of certain ink; paler ink counts where it touches that
@@ -50,7 +48,7 @@ def find_tissue(
     Raises
     ------
     SlideError
-        Kinds ``unreadable``, ``no_scale``, ``no_tissue``.
+        Kinds ``unreadable``, ``no_scale``, ``no_tissue``, ``damaged``.
     """
     with Slide(slide) as opened:
         try:
@@ -60,13 +58,19 @@ def find_tissue(
                 raise
             mpp0, source = MASK_MPP / MASK_DOWNSAMPLE, "assumed for tissue only"
         overview = opened.overview(MASK_MPP / mpp0)
+        if opened.unreadable_share > MAX_UNREADABLE:
+            raise SlideError(
+                "damaged",
+                f"{opened.unreadable_share:.0%} of it cannot be read, so tissue would be missed; "
+                "copy the slide again or leave it out (exclude).",
+            )
         facts = {
             "mpp0": mpp0,
             "mpp_source": source,
             "width0": opened.dimensions[0],
             "height0": opened.dimensions[1],
             "levels": len(opened.level_dimensions),
-            "unreadable_regions": opened.unreadable_regions,
+            "unreadable_share": opened.unreadable_share,
             "parameters": dict(parameters),
         }
     mask, pen = segment(overview, MASK_MPP, **_segment_options(parameters))
@@ -79,7 +83,7 @@ def find_tissue(
             f"no tissue. Nothing on it is larger than {parameters['min_area_mm2']} mm2 and has "
             "colour; look at the slide, and if tissue is there lower tissue: min_area_mm2.",
         )
-    _write_geojson(tissue, slide_id, pieces, factor, facts)
+    write_tissue(tissue, slide_id, pieces, factor, facts)
     draw_thumbnail(overview, pieces, thumbnail)
 
 
@@ -174,48 +178,3 @@ def _polygons(mask: np.ndarray) -> list[list[np.ndarray]]:
             pieces[tree[0][i][3]].append(contours[i])
     outlines = [[(ring[:, 0] + 0.5) / 2 for ring in piece] for piece in pieces.values()]
     return sorted(outlines, key=lambda piece: tuple(piece[0].min(axis=0)))
-
-
-def _write_geojson(
-    path: str | Path,
-    slide_id: str,
-    pieces: list[list[np.ndarray]],
-    factor: tuple[float, float],
-    facts: Mapping[str, object],
-) -> None:
-    features = []
-    for piece in pieces:
-        rings = [np.rint(ring * factor).astype(int) for ring in piece]
-        closed = [[*ring.tolist(), ring[0].tolist()] for ring in rings]
-        area = cv2.contourArea(rings[0].astype(np.float32))
-        area -= sum(cv2.contourArea(ring.astype(np.float32)) for ring in rings[1:])
-        properties = {
-            "objectType": "annotation",
-            "classification": {"name": "Tissue", "color": [0, 158, 115]},
-            "area_mm2": round(area * (float(facts["mpp0"]) / 1000) ** 2, 4),
-        }
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": closed},
-                "properties": properties,
-            }
-        )
-    content = {
-        "type": "FeatureCollection",
-        "features": features,
-        "outcome": vars(Outcome(slide_id, "find_tissue")),
-        "slide": {**facts, "format": FORMAT},
-    }
-    with atomic(path) as partial:
-        partial.write_text(json.dumps(content, sort_keys=True) + "\n")
-
-
-def read_tissue(path: str | Path) -> tuple[list[list[np.ndarray]], dict[str, object]]:
-    """Return the pieces (outline, then holes; level-0 pixels) and the facts of a tissue file."""
-    content = json.loads(Path(path).read_text())
-    pieces = [
-        [np.array(ring, np.float64) for ring in feature["geometry"]["coordinates"]]
-        for feature in content["features"]
-    ]
-    return pieces, content["slide"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-PARTS = ("train", "validation", "test")
+from mil.fold_parts import PARTS
+
 FEW_EVENTS = 5  # in a test part; fewer say next to nothing about a model
 
 # What the outcomes of each stage mean for the flow; find_tissue opens the slide, too.

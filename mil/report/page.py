@@ -58,12 +58,12 @@ def write_report(
         ``mil.config.experiments``; a CSV of the same name lies beside each SVG.
     comparison, forest : ``evaluation/comparison.csv`` and ``evaluation/forest.svg``.
     citation : CITATION.cff of this software.
-    version : of this software, with the commit.
+    version : of this software, with a digest of its code.
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
     """
     root = Path(root)
     every = [slide.slide_id for slide in read_slides(slides)]
-    shown = shown_slides(every)
+    shown = shown_slides([slide for slide in every if slide not in config["exclude"]])
     by_encoder = dict(zip(encoders(config), map(read_table, cohorts), strict=True))
     lost = dict(zip(by_encoder, map(read_table, excluded), strict=True))
     labels = read_table(patients).set_index("patient_id")

@@ -12,8 +12,6 @@ from mil.problems import InputError, did_you_mean
 class TrainingError(InputError):
     """A training that cannot be; the sentences say why and what to do."""
 
-    is_sentence = True
-
 
 @dataclass(frozen=True)
 class TrainingSettings:

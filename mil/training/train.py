@@ -25,10 +25,11 @@ from mil.training.scaling import fit_scaling
 from mil.training.settings import TrainingError, TrainingSettings, choose_device
 from mil.training.step import Stepper
 from mil.training.store import copy_state, save_state
+from wsi.progress import PROGRESS
 from wsi.storage import atomic
 
 log = logging.getLogger(__name__)
-SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_LINES = 15
 
 
 def train_model(
@@ -130,7 +131,7 @@ def train_model(
         )
         epochs: list[Epoch] = []
         kept: dict[str, torch.Tensor] = {}
-        clock = _Clock(settings.epochs)
+        clock = _Clock(f"{experiment['name']}, fold {fold_index}", settings.epochs)
         for number in range(1, settings.epochs + 1):
             epoch = Epoch(number, stepper.optimiser.param_groups[0]["lr"])
             train_epoch(epoch, stepper, bags, train, settings.window, order, device)
@@ -179,10 +180,10 @@ def _write_config(path: str | Path, **content: Any) -> None:
 
 
 class _Clock:
-    """Say how far the training is: the first and the last epoch, and one about every 10 s."""
+    """Say how far the training is: the first and the last epoch, and one about every 15 s."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, what: str, epochs: int) -> None:
+        self.what, self.epochs = what, epochs
         self.start = self.said = time.monotonic()
 
     def report(self, epoch: Epoch, last: bool) -> None:
@@ -191,9 +192,11 @@ class _Clock:
             return
         self.said = now
         left = (now - self.start) / epoch.epoch * (self.epochs - epoch.epoch)
-        log.info(
-            "epoch %d of %d: loss %.4f, validation loss %.4f, validation C %.3f%s; %s",
-            *(epoch.epoch, self.epochs, epoch.train_loss, epoch.validation_loss),
+        between = not last and epoch.epoch > 1
+        log.log(
+            PROGRESS if between else logging.INFO,  # progress is shown on the terminal too
+            "%s: epoch %d of %d: loss %.4f, validation loss %.4f, validation C %.3f%s; %s",
+            *(self.what, epoch.epoch, self.epochs, epoch.train_loss, epoch.validation_loss),
             epoch.validation_c_index,
             ""
             if math.isnan(epoch.discriminator_loss)

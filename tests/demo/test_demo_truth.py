@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from demo.cohort import make_cohort
+from demo.null import check_null
 from demo.truth import check_results, patch_shares
 from wsi.storage import Outcome, save_npz, write_h5
 
@@ -55,7 +56,12 @@ def invent(results, demo, risk_of, attention_of):
                         {"features": np.zeros((len(corners), 2), np.float32), "coords": corners},
                         {"width0": 2048, "height0": 2048, "footprint0": PATCH},
                     )
+        (folder / "config.yaml").write_text("experiment: {encoder: resnet50}\n")
         save_npz(folder / "attention.npz", **attention)
+    (results / "features/another").mkdir()  # the model says which encoder is its own
+    (results / "models/abmil.permuted0").mkdir()  # not of this comparison
+    (results / "evaluation").mkdir()
+    (results / "evaluation/comparison.csv").write_text("experiment\nabmil\n")
     return results
 
 
@@ -134,3 +140,13 @@ def test_patch_shares_by_hand():
     mask[:4, :6] = True
     corners = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 2.0], [6.0, 6.0], [20.0, 0.0]])
     assert patch_shares(mask, corners, 4.0).tolist() == [1.0, 0.5, 0.5, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("values", "passed"), [((0.40, 0.55), True), ((0.62, 0.72), False)])
+def test_permuted_labels_must_stay_near_chance(tmp_path, values, passed):
+    (tmp_path / "evaluation/null").mkdir(parents=True)
+    rows = "".join(f"cox.permuted{i},{value}\n" for i, value in enumerate(values))
+    (tmp_path / "evaluation/null/comparison.csv").write_text("experiment,c_index\n" + rows)
+    text, near = check_null(tmp_path)
+    assert near is passed
+    assert f"{np.mean(values):.3f}" in text

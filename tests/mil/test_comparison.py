@@ -108,6 +108,17 @@ def test_differences_are_paired(tmp_path):
         np.testing.assert_allclose(row.astype(float), 0, atol=1e-12)
 
 
+def test_a_repeat_of_the_same_folds_leaves_the_interval_of_the_difference(tmp_path):
+    one, other = make_experiment(1.5), make_experiment(0.5, seed=2)
+    once, twice = (
+        compare(tmp_path, {"a": one * repeats, "b": other * repeats})[0] for repeats in (1, 2)
+    )
+    columns = ["low", "high", "difference_low", "difference_high"]
+    np.testing.assert_allclose(
+        once.loc["b", columns].astype(float), twice.loc["b", columns].astype(float)
+    )
+
+
 def test_only_shared_patients_are_compared(tmp_path):
     one, other = make_experiment(1.5), make_experiment(0.5, seed=2, left_out=["P003", "P010"])
     table, text = compare(tmp_path, {"full": one, "part": other})

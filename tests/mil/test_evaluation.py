@@ -172,6 +172,14 @@ def test_test_risks_do_not_move_the_threshold(tmp_path):
     pd.testing.assert_series_equal(before, after)
 
 
+def test_a_repeat_of_the_same_folds_leaves_the_intervals(tmp_path):
+    tables = make_predictions()
+    once, twice = (evaluate(tmp_path, tables * repeats) for repeats in (1, 2))
+    for metric in ("c_index", "c_index_pair_weighted", "mae_uncensored", "mae_hinge"):
+        one, two = (found.loc[(metric, "mean"), ["low", "high"]] for found in (once, twice))
+        np.testing.assert_allclose(one.astype(float), two.astype(float), rtol=1e-8)
+
+
 def test_repeated_folds_show_every_patient_once(tmp_path):
     tables = make_predictions() + make_predictions(seed=0)
     metrics = evaluate(tmp_path, tables)

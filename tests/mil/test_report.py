@@ -9,6 +9,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined
 from results_tree import FAILED, REPOSITORY, SLIDES, configuration, write_results
 
+from mil.heads.cox import CoxHead
 from mil.report.cohort_flow import fold_rows, patient_flow, slide_flow
 from mil.report.page import write_report
 from mil.report.provenance import config_hash, portable
@@ -202,6 +203,48 @@ def test_methods_have_the_real_numbers(page):
     assert "192 of these from 6 slides into 4 features each" in page.text
     assert "into 2 folds" in page.text
     assert "256 px at 4 µm per pixel" in page.text
+
+
+def methods_of(inputs, experiments, **folds):
+    """Return the text of a report on these ``(head, training)`` of the two experiments."""
+    config = configuration()
+    config["folds"] |= folds
+    for own, (head, training) in zip(config["experiments"], experiments, strict=True):
+        own |= {"head": head, "training": training}
+    write_report(**inputs | {"config": config})
+    return Page(inputs["report"].read_text()).text
+
+
+def test_methods_say_what_a_step_saw(tmp_path):
+    inputs = write_results(tmp_path)
+    least, window = CoxHead.least_window, configuration()["training"]["window"]
+    assert window < least
+    risk_set = "(all, where a training part has fewer), as they are the risk set."
+    text = methods_of(inputs, [("cox", {}), ("cox", {"window": 64})])
+    assert f"An optimiser step saw at least {least} or 64 {risk_set}" in text
+    text = methods_of(inputs, [("nll", {"window": 8}), ("cox", {"window": 8})])
+    words = "An optimiser step saw at most 8 patients, but with a Cox head at least"
+    assert f"{words} {least} {risk_set}" in text
+    text = methods_of(inputs, [("nll", {}), ("adversarial", {"draws": 77})])
+    assert f"An optimiser step saw at most {window} patients." in text
+    assert "For adversarial heads 77 times were drawn" in text
+    assert "risk set" not in text
+
+
+def test_methods_know_settings_of_single_experiments(tmp_path):
+    own = {"epochs": 7, "patience": 3, "monitor": "c_index"}
+    text = methods_of(write_results(tmp_path), [("nll", own), ("nll", own | {"epochs": 9})])
+    assert "(c-index, patience 3, at most 7 or 9 epochs)" in text
+
+
+def test_methods_say_where_validation_parts_came_from(tmp_path):
+    inputs = write_results(tmp_path)
+    drawn = "20 % of the patients outside the test part chose the epoch"
+    assert drawn in methods_of(inputs, [("nll", {})] * 2)
+    text = methods_of(inputs, [("nll", {})] * 2, files="splits/{}.npz")
+    assert drawn not in text
+    assert "The validation part chose the epoch: the given one or, where a file has no test" in text
+    assert "20 % of the given training part (loss," in text
 
 
 def test_features_of_two_networks_are_a_warning(tmp_path):

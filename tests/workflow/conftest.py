@@ -30,11 +30,11 @@ SMALL = {
     "scale": {"by": "mpp", "coarse": 8.0, "fine": 2.0},
     "patches": {"size": 64, "min_tissue": 0.05},
     "features": {"weights": "random"},
-    "folds": {"k": 2},
+    "folds": {"k": 2, "validation": 0.4},
     "training": {"epochs": 3, "patience": 2, "warmup": 0},
     "experiments": [
         {"name": "advmil", "model": "abmil", "head": "adversarial"},
-        {"name": "cox", "model": "abmil", "head": "cox"},
+        {"name": "nll", "model": "abmil", "head": "nll"},
     ],
     "evaluation": {"bootstrap": 50},
     "permutations": 1,
@@ -61,7 +61,7 @@ class Project:
     def planned(self, *arguments: str) -> set[str]:
         """Return the messages of the jobs that a dry run would start."""
         text = self.run("-n", *arguments)
-        return set(re.findall(r"^Job \d+: (.+)$", text.stderr + text.stdout, re.MULTILINE))
+        return set(re.findall(r"^ *Job \d+: (.+)$", text.stderr + text.stdout, re.MULTILINE))
 
     def results(self) -> dict[str, bytes]:
         """Return every result by path; logs and benchmarks tell of a run, not of its results."""

@@ -17,8 +17,8 @@ pytestmark = [
 
 CONFIG = {
     "cohort": "MoNuSeg and Aperio",
-    "note": "24 regions of 0.25 mm on an invented background and a handful of events: this shows that real files "
-    "go through, and nothing about prediction.",
+    "note": "24 regions of 0.25 mm on an invented background and a handful of events: this shows "
+    "that real files go through, and nothing about prediction.",
     "slides": "slides.csv",
     "patients": "patients.csv",
     "unit": "days",

@@ -27,11 +27,11 @@ def configured(project, **changes):
         ({"tisue": {}}, "did you mean tissue?"),
         ({"folds": {"k": 1}}, "folds.k"),
         ({"scale": {"by": "mpp", "coarse": 4.0, "fine": 2.0}}, "coarse must be 4 x fine"),
-        ({"experiments": [{"name": "a", "model": "abmill", "head": "cox"}]}, "abmil"),
-        ({"experiments": [{"name": "a", "model": "abmil", "head": "coks"}]}, "cox"),
-        ({"features": {"weights": "nowhere.pth"}}, "nowhere.pth"),
-        ({"slides": "gone.csv"}, "gone.csv"),
-        ({"exclude": ["S0001"]}, "S0001"),
+        ({"experiments": [{"name": "a", "model": "abmill", "head": "cox"}]}, "did you mean abmil?"),
+        ({"experiments": [{"name": "a", "model": "abmil", "head": "coks"}]}, "did you mean cox?"),
+        ({"features": {"weights": "nowhere.pth"}}, "there is no such file"),
+        ({"slides": "gone.csv"}, "gone.csv: there is no such table"),
+        ({"exclude": ["S0001"]}, "exclude names slide S0001, not in"),
     ],
 )
 def test_a_wrong_configuration(project, changes, sentence):

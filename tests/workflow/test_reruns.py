@@ -15,11 +15,11 @@ FOLDS = {"folds"}
 TRAINING = {
     f"{what} {name}, fold {fold}"
     for what in ("training", "predictions of")
-    for name in ("advmil", "cox")
+    for name in ("advmil", "nll")
     for fold in (0, 1)
 }
 EVALUATION = {f"{what} of {name}" for what in ("evaluation", "attention heatmaps")
-              for name in ("advmil", "cox")} | {"comparison of advmil, cox"}  # fmt: skip
+              for name in ("advmil", "nll")} | {"comparison of advmil, nll"}  # fmt: skip
 REPORT = {"report"}
 BEHIND_TRAINING = TRAINING | EVALUATION | REPORT
 BEHIND_FEATURES = COHORT | BEHIND_TRAINING
@@ -102,8 +102,8 @@ def test_a_changed_training_parameter_of_one_experiment_trains_that_one(finished
     experiments = yaml.safe_load((finished.folder / "config.yaml").read_text())["experiments"]
     experiments[1]["training"] = {"epochs": 2}
     planned = finished.planned(*with_config(finished, experiments=experiments))
-    both = {"comparison of advmil, cox"} | REPORT
-    assert planned == {job for job in BEHIND_TRAINING if "cox" in job} | both
+    both = {"comparison of advmil, nll"} | REPORT
+    assert planned == {job for job in BEHIND_TRAINING if "nll" in job} | both
 
 
 def test_a_changed_label_deals_folds_again_and_trains_but_touches_no_slide(finished):
@@ -121,19 +121,26 @@ def test_a_changed_label_deals_folds_again_and_trains_but_touches_no_slide(finis
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("mil/heads/cox.py", {job for job in BEHIND_TRAINING if "advmil, fold" not in job
+        ("mil/heads/nll.py", {job for job in BEHIND_TRAINING if "advmil, fold" not in job
                               and job not in ("evaluation of advmil",
                                               "attention heatmaps of advmil")}),
         ("mil/graphs.py", {"graph"} | BEHIND_FEATURES),
+        ("wsi/extract.py", {"features", "graph", "clusters"} | BEHIND_FEATURES),
+        ("mil/report/methods.html", REPORT),
         ("mil/heatmaps.py", {"attention heatmaps of advmil", "attention heatmaps of cox"} | REPORT),
     ],
 )  # fmt: skip
 def test_changed_code_of_a_stage_runs_that_stage_and_what_is_behind_it(finished, module, expected):
     with changed(finished.folder / module, lambda text: text + "\nNEW = 1\n"):
         planned = finished.planned()
-    if "graph" in expected:
-        expected = expected - {"graph"} | {f"graph of {slide}" for slide in slides_of(finished)}
-    assert planned == expected
+    slides = slides_of(finished)
+    stages = {
+        "features": {f"features of {slide} (resnet50)" for slide in slides},
+        "graph": {f"graph of {slide}" for slide in slides},
+        "clusters": {f"clusters of {patient}" for patient in slides.values()},
+    }
+    whole = set().union(*(stages.get(job, {job}) for job in expected))
+    assert planned == whole
 
 
 def test_prose_in_the_code_runs_nothing(finished):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsi.outlines import read_tissue
 from wsi.patches import TissueArea
 from wsi.storage import read_outcome
-from wsi.tissue import find_tissue, read_tissue, segment
+from wsi.tissue import find_tissue, segment
 
 PARAMETERS = {"close_um": 30.0, "min_area_mm2": 0.05, "min_hole_mm2": 0.02}
 TISSUE, GLASS = (190, 110, 170), (242, 240, 243)

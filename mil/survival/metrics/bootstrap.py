@@ -2,10 +2,12 @@
 
 A draw gives every patient of a fold a count, so that a metric made of sums over patients or over
 pairs is a product with the counts, and two models are compared on the same draws by using the same
-counts for both.
+counts for both. Where folds are repeated, a patient is one patient: its count is drawn in the first
+repeat and used in every fold that tests it. Counts drawn anew would make repeats look like more
+patients, and the interval of a mean over folds too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +69,10 @@ def resample_counts(n: int, draws: int, seed: int, fold: int) -> NDArray[np.floa
 
 
 def bootstrap_concordance(
-    folds: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]], draws: int, seed: int
+    folds: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]],
+    draws: int,
+    seed: int,
+    patients: Sequence[Sequence[str]] | None = None,
 ) -> ConcordanceDraws:
     """Resample the patients of each fold and recompute Harrell's C of all folds.
 
@@ -77,25 +82,37 @@ def bootstrap_concordance(
         models' folds with the same patients in the same order, and the same seed.
     draws : number of bootstrap draws.
     seed : of the configuration.
+    patients : ids of the test patients of each fold, in the order of its rows; needed with repeats.
+        None: nobody is in two folds.
     """
     score, pairs = np.zeros((2, draws, len(folds)))
-    for k, (time, event, risk) in enumerate(folds):
-        counts = resample_counts(len(np.asarray(time)), draws, seed, k)
+    all_counts = _counts_of_folds(
+        [len(np.asarray(fold[0])) for fold in folds], draws, seed, patients
+    )
+    for k, ((time, event, risk), counts) in enumerate(zip(folds, all_counts, strict=True)):
         score[:, k], pairs[:, k] = _concordance_sums(time, event, risk, counts)
     return ConcordanceDraws(score, pairs)
 
 
-def bootstrap_means(folds: Sequence[tuple[ArrayLike, ArrayLike]], draws: int, seed: int) -> Floats:
+def bootstrap_means(
+    folds: Sequence[tuple[ArrayLike, ArrayLike]],
+    draws: int,
+    seed: int,
+    patients: Sequence[Sequence[str]] | None = None,
+) -> Floats:
     """Resample the patients of each fold and return weighted means, [draws, folds].
 
     Parameters
     ----------
     folds : (values, weights) of the test patients of each fold; NaN where a draw has no weight.
+    draws, seed, patients : as for `bootstrap_concordance`.
     """
     means = np.zeros((draws, len(folds)))
-    for k, (values, weights) in enumerate(folds):
+    all_counts = _counts_of_folds(
+        [len(np.asarray(fold[0])) for fold in folds], draws, seed, patients
+    )
+    for k, ((values, weights), counts) in enumerate(zip(folds, all_counts, strict=True)):
         weights = np.asarray(weights, dtype=np.float64)
-        counts = resample_counts(len(weights), draws, seed, k)
         means[:, k] = _ratio(counts @ (weights * np.asarray(values)), counts @ weights)
     return means
 
@@ -119,6 +136,23 @@ def percentile_interval(
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     reason = f"undefined in {undefined} of {draws} bootstrap draws" if undefined else ""
     return Interval(float(low), float(high), draws, undefined, reason)
+
+
+def _counts_of_folds(
+    sizes: Sequence[int], draws: int, seed: int, patients: Sequence[Sequence[str]] | None
+) -> Iterator[Floats]:
+    """Return the counts of each fold, [draws, n]; of a patient tested before, those it has."""
+    drawn: dict[str, Floats] = {}  # [draws] by patient
+    for k, size in enumerate(sizes):
+        if patients is None:
+            yield resample_counts(size, draws, seed, k)
+            continue
+        if len(patients[k]) != size:
+            raise ValueError(f"fold {k} has {len(patients[k])} patient ids for {size} rows.")
+        new = [name for name in patients[k] if name not in drawn]
+        drawn |= zip(new, resample_counts(len(new), draws, seed, k).T, strict=True)
+        columns = [drawn[name] for name in patients[k]]
+        yield np.stack(columns, axis=1) if columns else np.zeros((draws, 0))
 
 
 def _concordance_sums(

@@ -56,6 +56,42 @@ def test_a_model_compared_with_itself_differs_by_nothing():
     np.testing.assert_array_equal(one, same)
 
 
+def test_a_repeat_of_the_same_folds_narrows_nothing():
+    folds = [make_fold(n, n) for n in (25, 40)]
+    names = [[f"{k}-{i}" for i in range(len(fold[0]))] for k, fold in enumerate(folds)]
+    turned = [tuple(x[::-1] for x in fold) for fold in folds]  # another order of rows
+    once = bootstrap_concordance(folds, 200, 0, names).mean
+    np.testing.assert_array_equal(once, bootstrap_concordance(folds, 200, 0).mean)
+    ids = names + [own[::-1] for own in names]
+    twice = bootstrap_concordance(folds + turned, 200, 0, ids).mean
+    np.testing.assert_allclose(twice, once, rtol=1e-12)
+    means = [(time, np.ones(len(time))) for time, _, _ in folds + turned]
+    drawn = bootstrap_means(means, 200, 0, ids)
+    np.testing.assert_allclose(drawn[:, 2:], drawn[:, :2], rtol=1e-12)
+    np.testing.assert_array_equal(drawn[:, :2], bootstrap_means(means[:2], 200, 0))
+
+
+def test_a_patient_counts_the_same_in_the_folds_of_all_repeats():
+    everyone = make_fold(60, 8)
+    order = np.random.default_rng(1).permutation(60)
+    divisions = [np.arange(60)[k::3] for k in range(3)] + [order[:25], order[25:]]
+    folds = [tuple(x[rows] for x in everyone) for rows in divisions]
+    ids = [[str(row) for row in rows] for rows in divisions]
+    draws = bootstrap_concordance(folds, 20, 4, ids)
+    counts = np.zeros((20, 60), int)
+    for k, rows in enumerate(divisions[:3]):
+        counts[:, rows] = resample_counts(20, 20, 4, k)
+    for k in (3, 4):
+        copies = [np.repeat(divisions[k], c[divisions[k]]) for c in counts]
+        expected = [harrell_c(*(x[rows] for x in everyone)).value for rows in copies]
+        np.testing.assert_allclose(draws.folds[:, k], expected, rtol=1e-12)
+
+
+def test_ids_that_do_not_fit_their_fold_are_refused():
+    with pytest.raises(ValueError, match="fold 0 has 2 patient ids for 30 rows"):
+        bootstrap_concordance([make_fold(30, 0)], 5, 0, [["a", "b"]])
+
+
 def test_interval_covers_the_truth():
     everyone = make_fold(20_000, 99)
     truth = harrell_c(*everyone).value
