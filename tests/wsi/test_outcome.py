@@ -68,7 +68,7 @@ def test_a_failed_slide_is_passed_on_with_the_stage_that_decided(tmp_path):
 
 def test_a_crash_becomes_the_outcome_and_the_function_is_not_called(paths):
     outcome = two_files(slide_id="S1", **paths, crashed="killed three times", error=TypeError())
-    assert outcome == Outcome("S1", "two_files", "failed", "killed three times", "crash")
+    assert outcome == Outcome("S1", "two_files", "failed", "slide S1: killed three times", "crash")
     assert read_outcome(paths["first"]) == outcome
 
 
