@@ -41,7 +41,7 @@ def load_config(raw: Mapping[str, Any] | None, schema_path: str | Path) -> dict[
     problems += check_config(config, schema, skip=wrong)
     if problems:
         raise ConfigError(f"config.yaml: {problem}" for problem in problems)
-    return config
+    return _in_order(config)
 
 
 @lru_cache
@@ -112,6 +112,13 @@ def _encoder(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         "weights": entry["weights"],
         **running,
     }
+
+
+def _in_order(value: Any) -> Any:
+    """Sort the keys of every block: the order they are typed in must not re-run anything."""
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:

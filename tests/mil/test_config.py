@@ -330,3 +330,13 @@ def test_training_defaults_are_those_of_the_trainer():
     from mil.training.settings import TrainingSettings
 
     assert asdict(TrainingSettings()) == load_config({}, SCHEMA)["training"]
+
+
+def test_the_order_of_keys_makes_no_difference():
+    def backwards(value):
+        return (
+            {k: backwards(value[k]) for k in reversed(value)} if isinstance(value, dict) else value
+        )
+
+    raw = yaml.safe_load(DEMO.read_text())
+    assert str(load_config(raw, SCHEMA)) == str(load_config(backwards(raw), SCHEMA))

@@ -28,7 +28,7 @@ def configured(project, **changes):
         ({"folds": {"k": 1}}, "folds.k"),
         ({"scale": {"by": "mpp", "coarse": 4.0, "fine": 2.0}}, "coarse must be 4 x fine"),
         ({"experiments": [{"name": "a", "model": "abmill", "head": "cox"}]}, "did you mean abmil?"),
-        ({"experiments": [{"name": "a", "model": "abmil", "head": "coks"}]}, "did you mean cox?"),
+        ({"experiments": [{"name": "a", "model": "abmil", "head": "coxx"}]}, "did you mean cox?"),
         ({"features": {"weights": "nowhere.pth"}}, "there is no such file"),
         ({"slides": "gone.csv"}, "gone.csv: there is no such table"),
         ({"exclude": ["S0001"]}, "exclude names slide S0001, not in"),
