@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -66,10 +67,12 @@ def extract_features(
         reader = PatchReader(opened, arrays["coords"], attributes)
         dtype = _choose_precision(precision, where, network, encoder, reader)
         progress = Progress(log, f"features of {slide_id}", reader.total, "patches")
-        rows = [
-            _encode(batch, network, encoder, where, dtype, size, progress, done)
-            for done, batch in _batches(reader, size)
-        ]
+        # closed before the slide is, whatever happens: a read that is under way must end first
+        with closing(_batches(reader, size)) as batches:
+            rows = [
+                _encode(batch, network, encoder, where, dtype, size, progress, done)
+                for done, batch in batches
+            ]
         unreadable = reader.unreadable
     encoded = np.concatenate(rows)
     if not np.isfinite(encoded).all():
