@@ -119,7 +119,8 @@ def test_demo_configuration_differs_from_the_defaults_where_it_must():
     training = {"epochs", "patience", "standardise"}
     different = {key for key in raw if raw[key] != default[key]}
     assert different <= {
-        "cohort", "note", "slides", "patients", "results", "permutations", "features", "training", "experiments",
+        "cohort", "note", "slides", "patients", "results", "permutations", "features", "training",
+        "experiments",
     }  # fmt: skip
     assert {k for k, v in raw["training"].items() if v != default["training"][k]} <= training
 
