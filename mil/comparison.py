@@ -1,12 +1,13 @@
 """Put experiments side by side: one table, one picture, differences on the same patients."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mil.compared_experiment import ComparedExperiment
 from mil.comparison_text import describe_comparison
 from mil.figures import save_figure
 from mil.fold_metrics import MEAN
@@ -15,30 +16,6 @@ from mil.forest import draw_forest
 from mil.survival.metrics.bootstrap import bootstrap_concordance, percentile_interval
 from mil.survival.metrics.concordance import harrell_c
 from wsi.storage import atomic
-
-
-@dataclass(frozen=True)
-class ComparedExperiment:
-    """A row of ``comparison.csv``; NaN where undefined.
-
-    ``low`` and ``high`` are the 95 % bootstrap interval of the mean C over folds; ``difference`` is
-    this experiment minus the best one, on the patients that both have (``shared``).
-    """
-
-    experiment: str
-    c_index: float
-    low: float
-    high: float
-    sd_over_folds: float
-    pair_weighted_c: float
-    n: int
-    events: int
-    folds: int
-    difference: float = np.nan
-    difference_low: float = np.nan
-    difference_high: float = np.nan
-    shared: int = 0
-    reason: str = ""
 
 
 def compare_experiments(

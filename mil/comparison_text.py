@@ -2,19 +2,17 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from mil.comparison import ComparedExperiment
+from mil.compared_experiment import ComparedExperiment
 
 WIDTH = 100
 _NAME = 26  # a longer name has a line of its own
 _NO_VALUE = "-"
 
 
-def describe_comparison(rows: Sequence["ComparedExperiment"], bootstrap: int) -> str:
+def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> str:
     """Return heading, aligned table and notes; no line is wider than 100 columns.
 
     Parameters
@@ -43,7 +41,7 @@ def describe_comparison(rows: Sequence["ComparedExperiment"], bootstrap: int) ->
     return "\n".join([*_heading(rows, bootstrap), "", *table, rule, *_notes(rows)]) + "\n"
 
 
-def _heading(rows: Sequence["ComparedExperiment"], bootstrap: int) -> list[str]:
+def _heading(rows: Sequence[ComparedExperiment], bootstrap: int) -> list[str]:
     sizes = _sizes(rows)
     if len(sizes) == 1:
         n, events = sizes.pop()
@@ -59,7 +57,7 @@ def _heading(rows: Sequence["ComparedExperiment"], bootstrap: int) -> list[str]:
     ]
 
 
-def _notes(rows: Sequence["ComparedExperiment"]) -> list[str]:
+def _notes(rows: Sequence[ComparedExperiment]) -> list[str]:
     notes = ["SD: over folds, a spread and not an interval. C = 0.5 is what a coin gives."]
     if len(rows) > 1:
         notes.append(
@@ -79,7 +77,7 @@ def _notes(rows: Sequence["ComparedExperiment"]) -> list[str]:
     return [line for note in notes for line in _wrapped(note)]
 
 
-def _cells(row: "ComparedExperiment", *, is_best: bool) -> list[str]:
+def _cells(row: ComparedExperiment, *, is_best: bool) -> list[str]:
     difference = _NO_VALUE
     if is_best and not np.isnan(row.c_index):
         difference = "best"
@@ -95,7 +93,7 @@ def _cells(row: "ComparedExperiment", *, is_best: bool) -> list[str]:
     return [row.experiment, c_index, interval, spread, str(row.n), str(row.events), difference]
 
 
-def _sizes(rows: Sequence["ComparedExperiment"]) -> set[tuple[int, int]]:
+def _sizes(rows: Sequence[ComparedExperiment]) -> set[tuple[int, int]]:
     return {(row.n, row.events) for row in rows}
 
 

@@ -2,19 +2,16 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from mil.compared_experiment import ComparedExperiment
 from mil.figures import BLUE, INK, MUTED, house_style, new_figure
-
-if TYPE_CHECKING:
-    from mil.comparison import ComparedExperiment
 
 
 @house_style()
-def draw_forest(rows: Sequence["ComparedExperiment"], folds: Mapping[str, np.ndarray]) -> Figure:
+def draw_forest(rows: Sequence[ComparedExperiment], folds: Mapping[str, np.ndarray]) -> Figure:
     """Return a line an experiment, the best one on top, and the numbers beside it.
 
     Parameters
@@ -58,7 +55,7 @@ def draw_forest(rows: Sequence["ComparedExperiment"], folds: Mapping[str, np.nda
     return figure
 
 
-def _numbers(row: "ComparedExperiment") -> str:
+def _numbers(row: ComparedExperiment) -> str:
     if np.isnan(row.c_index):
         return "undefined"
     interval = "no interval" if np.isnan(row.low) else f"[{row.low:.3f}, {row.high:.3f}]"

@@ -46,7 +46,7 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
         for name in _imports(node, package)
         if name.split(".")[0] in PACKAGES and _source(name)
     }
-    _drop_docstrings(tree)
+    _drop_what_computes_nothing(tree)
     return ast.dump(tree), tuple(sorted(imported))
 
 
@@ -74,9 +74,16 @@ def _imports(node: ast.AST, package: str) -> list[str]:
     return []
 
 
-def _drop_docstrings(tree: ast.AST) -> None:
+def _drop_what_computes_nothing(tree: ast.Module) -> None:
+    """Remove docstrings, and the version: a release that changes no stage re-runs none."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
                 node.body = body[1:]
+    tree.body = [node for node in tree.body if "__version__" not in _assigned(node)]
+
+
+def _assigned(node: ast.AST) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from wsi.storage import FORMAT, Outcome, atomic
+from wsi.storage import MADE_BY, Outcome, atomic
 
 MASK_MPP = 8.0  # um per pixel of the mask that outlines come from and go back to
 
@@ -51,7 +51,7 @@ def write_tissue(
         "type": "FeatureCollection",
         "features": features,
         "outcome": vars(Outcome(slide_id, "find_tissue")),
-        "slide": {**facts, "format": FORMAT},
+        "slide": {**MADE_BY, **facts},
     }
     with atomic(path) as partial:
         partial.write_text(json.dumps(content, sort_keys=True) + "\n")

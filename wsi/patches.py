@@ -74,6 +74,7 @@ def make_patches(
         "height0": facts["height0"],
         "size": size,
         "scale_by": scale["by"],
+        "min_tissue": min_tissue,
     }
     outcome = Outcome(slide_id, "make_patches")
     for path, plan, where, share, target in (

@@ -18,7 +18,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-FORMAT = 1  # raised when the layout of a file changes
+from wsi import __version__
+
+MADE_BY = {"software": f"slide-survival {__version__}", "format": 1}  # format: of the layout
 
 # Network disks without lock support refuse a locked open; every file here has one writer.
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
@@ -98,7 +100,7 @@ def write_h5(
     outcome go to the root, `coords_attributes` to the dataset ``coords`` (CLAM's place for them).
     """
     with atomic(path) as partial, h5py.File(partial, "w") as file:
-        for name, value in {**asdict(outcome), "format": FORMAT, **(attributes or {})}.items():
+        for name, value in {**asdict(outcome), **MADE_BY, **(attributes or {})}.items():
             file.attrs[name] = value
         for name, array in datasets.items():
             file.create_dataset(name, data=array)
@@ -151,7 +153,7 @@ def save_npz(
 
     The outcome and the attributes travel as JSON text in an array named ``attributes``.
     """
-    described = dict(attributes or {})
+    described = {**MADE_BY, **(attributes or {})}
     if outcome is not None:
         described["outcome"] = asdict(outcome)
     text = json.dumps(described, sort_keys=True)

@@ -137,3 +137,8 @@ def test_an_encoder_counts_for_extraction_and_not_for_tissue(monkeypatch):
     seen.clear()
     digest.code_digest("wsi.extract")
     assert {"wsi.encoders", "wsi.resnet", "wsi.reader"} <= set(seen)
+
+
+def test_a_release_alone_changes_nothing(package):
+    first = package("parcel.stage", "helper.py", "def double", "__version__ = '1'\n\ndef double")
+    assert package("parcel.stage", "helper.py", "'1'", "'2'") == first
