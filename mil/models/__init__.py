@@ -1,4 +1,8 @@
-"""Models: bag -> embedding, by name. A file that registers a class is all a new one needs."""
+"""Models: bag -> embedding, by name.
+
+A new one is a file here, named as it is registered, and its options in the schema of the
+configuration (``schemas/config.schema.yaml``: the list of names and its options).
+"""
 
 from typing import Any
 
