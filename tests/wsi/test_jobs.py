@@ -60,6 +60,8 @@ def refused(*, slide_id, output):
 
 @slide_stage(writes=("output",))
 def killed(*, slide_id, output, number):
+    if number != signal.SIGKILL:  # a shell's background jobs inherit that SIGINT is ignored
+        signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
