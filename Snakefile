@@ -24,6 +24,9 @@ pathvars:
     benchmarks=f"{config['results']}/benchmarks",
 
 
+report: "report/workflow.rst"
+
+
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     patient=r"[A-Za-z0-9][A-Za-z0-9._-]*",

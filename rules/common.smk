@@ -56,6 +56,16 @@ def slide_entry(wildcards):
     return {"path": slide.path, "mpp": slide.mpp}
 
 
+def picture(path):
+    """A slide's picture; Snakemake's report shows it too, unless there are too many slides."""
+    if len(SLIDES) > len(SHOWN):
+        return path
+    labels = {"slide": "{slide}"}
+    return report(
+        path, caption="../report/tissue.rst", category="2 Slides", labels=labels
+    )
+
+
 def weights_file(wildcards):
     """The file of an encoder's weights, where the configuration names one."""
     weights = ENCODERS[wildcards.encoder]["weights"]

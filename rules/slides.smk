@@ -7,12 +7,7 @@ rule find_tissue:
         slide_file,
     output:
         tissue="<results>/tissue/{slide}.geojson",
-        thumbnail=report(
-            "<results>/tissue/{slide}.jpg",
-            caption="../report/tissue.rst",
-            category="2 Slides",
-            labels={"slide": "{slide}"},
-        ),
+        thumbnail=picture("<results>/tissue/{slide}.jpg"),
     log:
         "<logs>/find_tissue/{slide}.log",
     benchmark:
