@@ -1,6 +1,7 @@
 """Physical scale: how many micrometres a pixel is, and what to read for a wanted scale."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ PLAUSIBLE_MPP = (0.05, 10.0)  # outside this a value is a printer's resolution, 
 LIKELY_RATIO = (0.6, 1.7)  # of the um/px found to what the objective power says
 RATIO = 4  # one coarse patch is 4 x 4 fine ones (AdvMIL's level 2 and level 1)
 CHILDREN = RATIO * RATIO  # fine patches of a coarse one, always all of them
+UNITS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}  # OME's lengths, in um
 
 
 def find_mpp(slide: Slide, given: float | None = None) -> tuple[float, str]:
     """Return the micrometres per level-0 pixel and where the value comes from.
 
     The first of these that is plausible (0.05-10 um): the slide table, ``openslide.mpp-x/y``,
-    ``aperio.MPP``, TIFF resolution, 10 / objective power.
+    ``aperio.MPP``, the file's comment (OME's ``PhysicalSizeX``, ``PixelSizeMicrons``), TIFF
+    resolution, 10 / objective power.
 
     Raises
     ------
@@ -60,6 +63,7 @@ def _candidates(properties: Mapping[str, str], given: float | None) -> list[tupl
         (given, "slides.csv"),
         ((x + y) / 2 if x and y else x, "openslide.mpp"),
         (_number(properties.get("aperio.MPP")), "aperio.MPP"),
+        *_from_comment(properties.get("openslide.comment", "")),
         (_from_resolution(properties), "tiff.XResolution"),
         (_from_power(properties), "objective power"),
     ]
@@ -70,6 +74,18 @@ def _number(text: str | None) -> float | None:
         return float(text)
     except (TypeError, ValueError):
         return None
+
+
+def _from_comment(comment: str) -> list[tuple]:
+    found = []
+    if size := re.search(r'\bPhysicalSizeX="([^"]+)"', comment):
+        unit = re.search(r'\bPhysicalSizeXUnit="([^"]+)"', comment)
+        factor = UNITS.get((unit[1] if unit else "µm").replace("\u03bc", "µ"))
+        value = _number(size[1])
+        found.append((value * factor if value and factor else None, "OME PhysicalSizeX"))
+    if size := re.search(r"<PixelSizeMicrons>([^<]+)<", comment):
+        found.append((_number(size[1]), "PixelSizeMicrons"))
+    return found
 
 
 def _from_resolution(properties: Mapping[str, str]) -> float | None:
@@ -105,12 +121,14 @@ def plan_fine(slide: Slide, scale: Mapping[str, object], mpp0: float | None, siz
     """Plan the fine patches; a coarse patch is exactly 4 x 4 of their footprints.
 
     The level read is the coarsest that is not coarser than wanted, so patches are reduced and
-    never enlarged. A level within 2 % of the wanted scale is read pixel for pixel.
+    not enlarged, unless the scan itself is too coarse and that is allowed. A level within 2 % of
+    the wanted scale is read pixel for pixel.
 
     Parameters
     ----------
     slide : the slide.
-    scale : ``by`` (``mpp``, ``downsample`` or ``level``), ``coarse`` and ``fine``.
+    scale : ``by`` (``mpp``, ``downsample`` or ``level``), ``coarse``, ``fine`` and, if wanted,
+        ``allow_upsample``: enlarge patches of a scan that is too coarse.
     mpp0 : um per level-0 pixel; needed for ``by: mpp``.
     size : side of the patch in pixels at the fine scale.
 
@@ -120,11 +138,12 @@ def plan_fine(slide: Slide, scale: Mapping[str, object], mpp0: float | None, siz
         Kind ``no_scale``: the slide has no level that is fine enough, or not the levels asked for.
     """
     wanted = _fine_downsample(slide, scale, mpp0)
-    if wanted < 0.98:
+    if wanted < 0.98 and not scale.get("allow_upsample"):
         raise SlideError(
             "no_scale",
             f"the scan is too coarse: {mpp0:g} um/px, but patches need {scale['fine']} um/px. "
-            "Leave the slide out (exclude), or choose a coarser scale for the cohort.",
+            "Leave the slide out (exclude), choose a coarser scale for the cohort, or let patches "
+            "be enlarged (scale: allow_upsample).",
         )
     footprint = round(size * wanted)
     level = slide.best_level(wanted)

@@ -65,6 +65,11 @@ def test_a_scan_that_is_too_coarse_is_refused_in_a_sentence():
     )
 
 
+def test_a_scan_that_is_too_coarse_may_be_enlarged_on_request():
+    found = plan(1.25, (1, 4), BY_MPP | {"allow_upsample": True})
+    assert found == ReadPlan(0, 205, 256, 205)
+
+
 def test_by_downsample_means_level_0_pixels_whatever_the_scan():
     scale = {"by": "downsample", "coarse": 16, "fine": 4}
     for mpp0 in (0.25, 0.5, None):
@@ -93,6 +98,7 @@ ALL = {
     "openslide__mpp-x": "0.25",
     "openslide__mpp-y": "0.251",
     "aperio__MPP": "0.26",
+    "openslide__comment": '<OME><Pixels PhysicalSizeX="265" PhysicalSizeXUnit="nm"/></OME>',
     "tiff__XResolution": "37037.037",
     "tiff__ResolutionUnit": "centimeter",
     "openslide__objective-power": "40",
@@ -108,9 +114,29 @@ def test_sources_are_asked_in_their_order():
     del properties["openslide__mpp-x"]
     assert find_mpp(Pyramid(**properties)) == (0.26, "aperio.MPP")
     del properties["aperio__MPP"]
+    assert find_mpp(Pyramid(**properties)) == (pytest.approx(0.265), "OME PhysicalSizeX")
+    del properties["openslide__comment"]
     assert find_mpp(Pyramid(**properties)) == (pytest.approx(0.27), "tiff.XResolution")
     del properties["tiff__XResolution"]
     assert find_mpp(Pyramid(**properties)) == (0.25, "objective power")
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ('<Pixels PhysicalSizeX="0.5" PhysicalSizeY="0.5"/>', (0.5, "OME PhysicalSizeX")),
+        ('<Pixels PhysicalSizeX="0.5" PhysicalSizeXUnit="µm"/>', (0.5, "OME PhysicalSizeX")),
+        ('<Pixels PhysicalSizeX="0.5" PhysicalSizeXUnit="\u03bcm"/>', (0.5, "OME PhysicalSizeX")),
+        ('<Pixels PhysicalSizeX="5e-4" PhysicalSizeXUnit="mm"/>', (0.5, "OME PhysicalSizeX")),
+        ("<Image><PixelSizeMicrons>0.4964</PixelSizeMicrons>", (0.4964, "PixelSizeMicrons")),
+        # a unit that is no length, or none that is plausible: the next source
+        ('<Pixels PhysicalSizeX="0.5" PhysicalSizeXUnit="pixel"/>', (1.0, "objective power")),
+        ('<Pixels PhysicalSizeX="0.5" PhysicalSizeXUnit="mm"/>', (1.0, "objective power")),
+    ],
+)
+def test_scales_in_the_comment_of_a_file_honour_their_unit(comment, expected):
+    properties = {"openslide__comment": comment, "openslide__objective-power": "10"}
+    assert find_mpp(Pyramid(**properties)) == (pytest.approx(expected[0]), expected[1])
 
 
 def test_an_implausible_source_is_passed_over_for_the_next():
