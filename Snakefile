@@ -40,6 +40,7 @@ resource_scopes:
 
 
 include: "rules/cohort.smk"
+include: "rules/preflight.smk"
 include: "rules/slides.smk"
 include: "rules/features.smk"
 include: "rules/structures.smk"
@@ -59,6 +60,7 @@ localrules:
     evaluate,
     report,
     null,
+    preflight,
 
 
 rule all:
@@ -74,6 +76,7 @@ rule tissue:
 
 rule patches:
     input:
+        rules.list_slides.output,
         collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 
 

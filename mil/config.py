@@ -14,6 +14,8 @@ from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
 RESERVED = ("excluded_patients", "patients")  # files of results/cohort/ beside <encoder>.csv
+OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
+NOT_CLAM = (*OURS, "preset", "drop", "process_list")  # the others are CLAM's
 WEIGHTS = ("imagenet", "imagenet-or-random", "random")
 
 
@@ -56,6 +58,8 @@ def check_config(
     """Return sentences on what JSON schema cannot say; `skip` names keys already found wrong."""
     checks: list[tuple[set[str], Callable[[], Iterator[str]]]] = [
         ({"scale"}, lambda: _check_scale(config["scale"])),
+        ({"tissue"}, lambda: _check_tissue(config["tissue"])),
+        ({"patches"}, lambda: _check_patches(config["patches"])),
         ({"experiments"}, lambda: _check_names(config["experiments"])),
         ({"features", "encoders"}, lambda: _check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
@@ -89,6 +93,18 @@ def encoders(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return architecture, weights and running options of each encoder that an experiment uses."""
     used = sorted({settings["encoder"] for settings in experiments(config).values()})
     return {name: _encoder(name, config) for name in used}
+
+
+def tissue_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what segmentation depends on: the preset, and what of its parameters is set.
+
+    Our own limits are always there: pen, folds and stain are looked for within our own tissue.
+    """
+    tissue = config["tissue"]
+    chosen = {key: tissue[key] for key in ("preset", *OURS)}
+    if tissue["preset"] != "default":
+        chosen |= {k: v for k, v in tissue.items() if k not in NOT_CLAM and v is not None}
+    return chosen
 
 
 def fold_count(config: Mapping[str, Any]) -> int:
@@ -150,6 +166,28 @@ def _check_scale(scale: Mapping[str, Any]) -> Iterator[str]:
         )
     elif by == "downsample" and fine < 1:
         yield f"scale.fine is {fine}; by downsample it must be at least 1, the slide's own pixels."
+
+
+def _check_tissue(tissue: Mapping[str, Any]) -> Iterator[str]:
+    if tissue["preset"] != "default":
+        return
+    for key, value in tissue.items():
+        if key not in NOT_CLAM and value is not None:
+            yield (
+                f"tissue.{key} is {value}, but belongs to CLAM's segmentation; choose a preset of "
+                "it (tissue.preset: clam, bwh_biopsy, bwh_resection, tcga) or take the key away."
+            )
+    if tissue["process_list"]:
+        yield "tissue.process_list needs one of CLAM's presets (tissue.preset: clam)."
+
+
+def _check_patches(patches: Mapping[str, Any]) -> Iterator[str]:
+    step = patches["step"]
+    if patches["grid"] == "slide" and step is not None and step < patches["size"]:
+        yield (
+            f"patches.step is {step} with patches of {patches['size']}; on one grid a slide they "
+            "may not overlap, so it must be at least the size (or grid: contour)."
+        )
 
 
 def _check_names(entries: list[Mapping[str, Any]]) -> Iterator[str]:

@@ -28,10 +28,11 @@ class Panel:
 
     Attributes
     ----------
-    thumbnail, tissue : picture and outline (GeoJSON, level-0 pixels) of the slide.
-    coords : ``[N, 2]`` top-left corners of the patches, level-0 pixels.
+    thumbnail, tissue : picture and outlines (GeoJSON) of what was scanned.
+    coords : ``[N, 2]`` top-left corners of the patches, level-0 pixels from the corner of what was
+        scanned.
     footprint : side of a patch, level-0 pixels.
-    extent : width and height of the slide, level-0 pixels.
+    extent : width and height of what was scanned, level-0 pixels.
     mpp : um per level-0 pixel, None where unknown.
     percentile : ``[N]`` of the attention within the slide, 0-100.
     caption : lines above the row.
@@ -137,6 +138,8 @@ def _outline(axes: Axes, panel: Panel, columns: int, rows: int) -> None:
     content = json.loads(panel.tissue.read_text())
     scale = np.array([columns / panel.extent[0], rows / panel.extent[1]])
     for feature in content["features"]:
+        if feature["properties"]["classification"]["name"] != "Tissue":
+            continue
         for ring in feature["geometry"]["coordinates"]:
             axes.plot(*(np.array(ring) * scale).T, color="black", linewidth=0.8)
 

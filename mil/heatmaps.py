@@ -126,9 +126,9 @@ def _panel(
     return Panel(
         thumbnail=root / f"tissue/{slide}.jpg",
         tissue=root / f"tissue/{slide}.geojson",
-        coords=coords,
+        coords=coords - attributes["bounds"][:2],
         footprint=float(attributes["footprint0"]),
-        extent=(float(attributes["width0"]), float(attributes["height0"])),
+        extent=(float(attributes["bounds"][2]), float(attributes["bounds"][3])),
         mpp=_known_mpp(attributes),
         percentile=percentile_within(by_slide[slide]),
         caption="\n".join(_caption(patient, slide, mass, unit)),

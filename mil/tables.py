@@ -28,12 +28,18 @@ class TableError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """One row of the slide table; `mpp` is um per pixel of level 0, None to trust the file."""
+    """One row of the slide table.
+
+    `mpp` is um per pixel of level 0, None to trust the file. `tissue` is a mask or GeoJSON of the
+    user's own, `patches` a file of coarse coordinates made elsewhere; None to have them found.
+    """
 
     slide_id: str
     patient_id: str
     path: str
     mpp: float | None = None
+    tissue: str | None = None
+    patches: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +71,14 @@ def read_slides(path: str | Path, exclude: Sequence[str] = ()) -> list[Slide]:
 
     Parameters
     ----------
-    path : CSV with ``slide_id, patient_id, path`` and, if wanted, ``mpp``; other columns pass.
+    path : CSV with ``slide_id, patient_id, path`` and, if wanted, ``mpp``, ``tissue`` and
+        ``patches``; other columns pass.
     exclude : ids of slides to leave out; each must be in the table.
 
     Raises
     ------
-    TableError : with a sentence for each thing wrong. Whether slide files exist is not looked at.
+    TableError : with a sentence for each thing wrong. Whether slides exist is not looked at, but
+        files of columns tissue and patches must.
     """
     table = _Table(path, ("slide_id", "patient_id", "path"))
     slides: list[Slide] = []
@@ -81,6 +89,8 @@ def read_slides(path: str | Path, exclude: Sequence[str] = ()) -> list[Slide]:
             table.id(line, row, "patient_id"),
             row["path"],
             table.number(line, row, "mpp") if "mpp" in row else None,
+            table.file(line, row, "tissue"),
+            table.file(line, row, "patches"),
         )
         if not slide.path:
             table.wrong(line, f"path is empty for slide {slide.slide_id}; give the slide's file.")
@@ -284,6 +294,18 @@ class _Table:
                 line,
                 f"{said}; an id has letters, digits, dots, dashes and underscores, and begins with "
                 "a letter or a digit.",
+            )
+        return value
+
+    def file(self, line: int, row: dict[str, str], column: str) -> str | None:
+        value = row.get(column, "")
+        if value.casefold() in MISSING:
+            return None
+        if not Path(value).is_file():
+            self.wrong(
+                line,
+                f"{column} is {value}; there is no such file (relative to the working directory). "
+                f"Mend it, or leave the cell empty to have {column} found.",
             )
         return value
 

@@ -1,7 +1,10 @@
 """What the rules share: the validated configuration, the slides, and small helpers."""
 
 import glob
+import os
 import sys
+from argparse import Namespace
+from dataclasses import asdict
 
 sys.path.insert(0, workflow.basedir)
 
@@ -12,6 +15,7 @@ from mil.config import (
     fold_count,
     fold_files,
     load_config,
+    tissue_parameters,
 )
 from mil.report.sample import shown_slides
 from mil.tables import missing_slides, read_patients, read_slides
@@ -29,6 +33,12 @@ config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yam
 SLIDES = {s.slide_id: s for s in read_slides(config["slides"], config["exclude"])}
 read_patients(config["patients"], config["unit"])
 MISSING = missing_slides(SLIDES.values(), config["max_failed_slides"])
+TISSUE = tissue_parameters(config)
+PROCESS_LIST = {}
+if config["tissue"]["process_list"]:
+    from wsi.clam.process_list import overrides  # numpy: only where it is asked for
+
+    PROCESS_LIST = overrides(config["tissue"]["process_list"])
 TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
 TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
 SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
@@ -51,9 +61,49 @@ def slide_file(wildcards):
 
 
 def slide_entry(wildcards):
-    """The slide's row of the table, as plain values."""
+    """What jobs need of the slide's row of the table, as plain values."""
     slide = SLIDES[wildcards.slide]
     return {"path": slide.path, "mpp": slide.mpp}
+
+
+def slide_entries(wildcards):
+    """Id and file of every slide."""
+    return {slide.slide_id: slide.path for slide in SLIDES.values()}
+
+
+def slides_to_check(wildcards):
+    """Every row of the slide table, with how its tissue is found and its patches are laid."""
+    return [
+        {
+            **asdict(slide),
+            "parameters": tissue_of_slide(Namespace(slide=name)),
+            "laying": patches_of_slide(Namespace(slide=name)),
+        }
+        for name, slide in SLIDES.items()
+    ]
+
+
+def given_tissue(wildcards):
+    """The user's own outline of the slide's tissue, if there is one."""
+    return SLIDES[wildcards.slide].tissue or []
+
+
+def given_patches(wildcards):
+    """The file of the slide's coarse patches made elsewhere, if there is one."""
+    return SLIDES[wildcards.slide].patches or []
+
+
+def tissue_of_slide(wildcards):
+    """Parameters of the segmentation: the configuration's, or the process list's."""
+    path = SLIDES[wildcards.slide].path
+    return {**TISSUE, **PROCESS_LIST.get(os.path.basename(path), ({}, {}))[0]}
+
+
+def patches_of_slide(wildcards):
+    """How patches are laid: the configuration's way, or the process list's."""
+    path = SLIDES[wildcards.slide].path
+    listed = PROCESS_LIST.get(os.path.basename(path), ({}, {}))[1]
+    return {**config["patches"], **listed}
 
 
 def picture(path):

@@ -5,6 +5,7 @@ rule write_report:
     """Write the report: one page that holds everything."""
     input:
         slides=config["slides"],
+        slide_table="<results>/slides.csv",
         patients="<results>/cohort/patients.csv",
         excluded_patients="<results>/cohort/excluded_patients.csv",
         folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
@@ -27,6 +28,7 @@ rule write_report:
         comparison="<results>/evaluation/comparison.csv",
         forest="<results>/evaluation/forest.svg",
         thumbnails=collect("<results>/tissue/{slide}.jpg", slide=SHOWN),
+        pictures=collect("<results>/patches/{slide}.jpg", slide=SHOWN),
         patches=collect("<results>/patches/level2/{slide}.h5", slide=SHOWN),
         citation=f"{workflow.basedir}/CITATION.cff",
         templates=TEMPLATES,

@@ -1,13 +1,14 @@
-"""slide -> tissue; tissue -> level-2 patches and their level-1 children."""
+"""slide -> tissue; tissue -> level-2 patches and their level-1 children; all slides -> a table."""
 
 
 rule find_tissue:
-    """Segment the tissue of one slide."""
+    """Find the tissue of one slide, pen and folds on it, or take the user's own outline."""
     input:
         slide_file,
+        given=given_tissue,
     output:
         tissue="<results>/tissue/{slide}.geojson",
-        thumbnail=picture("<results>/tissue/{slide}.jpg"),
+        thumbnail="<results>/tissue/{slide}.jpg",
     log:
         "<logs>/find_tissue/{slide}.log",
     benchmark:
@@ -25,7 +26,7 @@ rule find_tissue:
     params:
         slide=slide_entry,
         scale_by=config["scale"]["by"],
-        parameters=config["tissue"],
+        parameters=tissue_of_slide,
         code=code_digest("wsi.tissue"),
         attempts=RETRIES + 1,
     message:
@@ -39,9 +40,12 @@ rule make_patches:
     input:
         slide_file,
         tissue="<results>/tissue/{slide}.geojson",
+        thumbnail="<results>/tissue/{slide}.jpg",
+        given=given_patches,
     output:
         level2="<results>/patches/level2/{slide}.h5",
         level1="<results>/patches/level1/{slide}.h5",
+        picture=picture("<results>/patches/{slide}.jpg"),
     log:
         "<logs>/make_patches/{slide}.log",
     benchmark:
@@ -54,15 +58,49 @@ rule make_patches:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=10,
+        runtime=20,
         attempt=this_attempt,
     params:
         slide=slide_entry,
         scale=config["scale"],
-        patches=config["patches"],
+        patches=patches_of_slide,
+        drop=config["tissue"]["drop"],
         code=code_digest("wsi.patches"),
         attempts=RETRIES + 1,
     message:
         "patches of {wildcards.slide}"
     script:
         "../workflow_scripts/make_patches.py"
+
+
+rule list_slides:
+    """List every slide with what was found on it, odd stains, and CLAM's process list."""
+    input:
+        tissue=collect("<results>/tissue/{slide}.geojson", slide=SLIDES),
+        patches=collect("<results>/patches/level2/{slide}.h5", slide=SLIDES),
+    output:
+        table=report(
+            "<results>/slides.csv",
+            caption="../report/slides.rst",
+            category="2 Slides",
+            labels={"table": "all slides"},
+        ),
+        process_list="<results>/process_list_autogen.csv",
+    log:
+        "<logs>/list_slides.log",
+    benchmark:
+        "<benchmarks>/list_slides.tsv"
+    conda:
+        "../envs/slides.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        slides=slide_entries,
+        patches=config["patches"],
+        code=code_digest("wsi.slide_table"),
+    message:
+        "table of slides"
+    script:
+        "../workflow_scripts/list_slides.py"

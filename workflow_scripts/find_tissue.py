@@ -15,4 +15,5 @@ run_job(
     mpp=snakemake.params.slide["mpp"],
     scale_by=snakemake.params.scale_by,
     parameters=snakemake.params.parameters,
+    given=snakemake.input.get("given") or None,
 )

@@ -10,6 +10,7 @@ run_job(
     config=snakemake.params.config,
     root=snakemake.params.root,
     slides=snakemake.input.slides,
+    slide_table=snakemake.input.slide_table,
     patients=snakemake.input.patients,
     excluded_patients=snakemake.input.excluded_patients,
     folds=list(snakemake.input.folds),

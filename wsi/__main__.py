@@ -5,8 +5,11 @@ import sys
 from wsi.commandline import main
 
 STAGES = {
+    "check_slides": "wsi.preflight.check",
+    "summarise_slides": "wsi.preflight.page",
     "find_tissue": "wsi.tissue",
     "make_patches": "wsi.patches",
+    "list_slides": "wsi.slide_table",
     "fetch_weights": "wsi.weights",
     "extract_features": "wsi.extract",
 }

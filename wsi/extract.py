@@ -64,6 +64,8 @@ def extract_features(
     network = network.to(where, memory_format=torch.channels_last)
     size = _choose_batch(batch_size, where)
     with Slide(slide) as opened:
+        if attributes["pad"] == "black":
+            opened.background = (0, 0, 0)
         reader = PatchReader(opened, arrays["coords"], attributes)
         dtype = _choose_precision(precision, where, network, encoder, reader)
         progress = Progress(log, f"features of {slide_id}", reader.total, "patches")
@@ -84,7 +86,7 @@ def extract_features(
             "leave it out (exclude).",
         )
     log.info("%d patches, %s, %s", len(encoded), where, dtype)
-    kept = ("mpp0", "mpp_source", "width0", "height0", "footprint0", "size", "target")
+    kept = ("mpp0", "mpp_source", "width0", "height0", "bounds", "footprint0", "size", "target")
     write_h5(
         features,
         Outcome(slide_id, "extract_features"),

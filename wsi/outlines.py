@@ -1,7 +1,7 @@
-"""Outlines of tissue: GeoJSON in level-0 pixels, as QuPath opens it."""
+"""Outlines on a slide: GeoJSON that QuPath opens, and polygons of masks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,46 +10,33 @@ import numpy as np
 from wsi.storage import MADE_BY, Outcome, atomic
 
 MASK_MPP = 8.0  # um per pixel of the mask that outlines come from and go back to
+TISSUE, PEN, FOLD = "Tissue", "Pen", "Fold"
+COLOURS = {TISSUE: [0, 158, 115], PEN: [0, 114, 178], FOLD: [213, 94, 0]}  # Okabe and Ito's
+
+Pieces = list[list[np.ndarray]]  # outline, then holes of each piece, [n, 2] in level-0 pixels
 
 
-def write_tissue(
-    path: str | Path,
-    slide_id: str,
-    pieces: list[list[np.ndarray]],
-    factor: tuple[float, float],
-    facts: Mapping[str, object],
+def write_outlines(
+    path: str | Path, slide_id: str, regions: Mapping[str, Pieces], facts: Mapping[str, object]
 ) -> None:
-    """Write tissue as a FeatureCollection with the slide's outcome and facts beside it.
+    """Write a FeatureCollection with the slide's outcome and facts beside it.
+
+    Viewers count from the corner of what was scanned, which on some formats is not the corner of
+    level 0: so do the coordinates in the file. ``facts["bounds"]`` holds the difference.
 
     Parameters
     ----------
     path : GeoJSON to write.
-    slide_id : whose tissue.
-    pieces : outline and holes of each piece, ``[n, 2]`` in pixels of the mask.
-    factor : level-0 pixels per mask pixel, x and y.
-    facts : of the slide, among them ``mpp0``.
+    slide_id : whose outlines.
+    regions : pieces by class (``Tissue``, ``Pen``, ``Fold``), level-0 pixels.
+    facts : of the slide, among them ``mpp0`` and ``bounds``.
     """
-    features = []
-    for piece in pieces:
-        rings = [np.rint(ring * factor).astype(int) for ring in piece]
-        closed = [[*ring.tolist(), ring[0].tolist()] for ring in rings]
-        area = cv2.contourArea(rings[0].astype(np.float32))
-        area -= sum(cv2.contourArea(ring.astype(np.float32)) for ring in rings[1:])
-        properties = {
-            "objectType": "annotation",
-            "classification": {"name": "Tissue", "color": [0, 158, 115]},
-            "area_mm2": round(area * (float(facts["mpp0"]) / 1000) ** 2, 4),
-        }
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": closed},
-                "properties": properties,
-            }
-        )
+    mpp, corner = float(facts["mpp0"]), np.array(facts["bounds"][:2])
     content = {
         "type": "FeatureCollection",
-        "features": features,
+        "features": [
+            _feature(kind, piece, mpp, corner) for kind in regions for piece in regions[kind]
+        ],
         "outcome": vars(Outcome(slide_id, "find_tissue")),
         "slide": {**MADE_BY, **facts},
     }
@@ -57,11 +44,60 @@ def write_tissue(
         partial.write_text(json.dumps(content, sort_keys=True) + "\n")
 
 
-def read_tissue(path: str | Path) -> tuple[list[list[np.ndarray]], dict[str, object]]:
-    """Return the pieces (outline, then holes; level-0 pixels) and the facts of a tissue file."""
+def _feature(kind: str, piece: list[np.ndarray], mpp: float, corner: np.ndarray) -> dict:
+    rings = [np.rint(ring - corner).astype(int) for ring in piece]
+    return {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon",
+            "coordinates": [[*ring.tolist(), ring[0].tolist()] for ring in rings],
+        },
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": kind, "color": COLOURS[kind]},
+            "area_mm2": round(area(piece) * (mpp / 1000) ** 2, 4),
+        },
+    }
+
+
+def area(piece: Sequence[np.ndarray]) -> float:
+    """Return the area of an outline less its holes, in the square of its unit."""
+    outline, *holes = (cv2.contourArea(ring.astype(np.float32)) for ring in piece)
+    return outline - sum(holes)
+
+
+def read_outlines(path: str | Path) -> tuple[dict[str, Pieces], dict[str, object]]:
+    """Return the pieces of each class (level-0 pixels) and the facts of an outline file."""
     content = json.loads(Path(path).read_text())
-    pieces = [
-        [np.array(ring, np.float64) for ring in feature["geometry"]["coordinates"]]
-        for feature in content["features"]
+    corner = np.array(content["slide"]["bounds"][:2], np.float64)
+    regions: dict[str, Pieces] = {kind: [] for kind in COLOURS}
+    for feature in content["features"]:
+        rings = [np.array(ring[:-1]) + corner for ring in feature["geometry"]["coordinates"]]
+        regions[feature["properties"]["classification"]["name"]].append(rings)
+    return regions, content["slide"]
+
+
+def polygons(mask: np.ndarray, corner: Sequence[float], factor: Sequence[float]) -> Pieces:
+    """Return the outline and the holes of each piece of a mask, along the borders of its pixels.
+
+    Parameters
+    ----------
+    mask : ``[H, W]`` bool.
+    corner : where the mask begins, x and y in level-0 pixels.
+    factor : level-0 pixels per mask pixel, x and y.
+    """
+    # drawn at twice the size, outlines run along pixel borders and not through pixel centres
+    double = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
+    contours, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if tree is None:
+        return []
+    pieces = {
+        i: [contours[i]] for i in range(len(contours)) if tree[0][i][3] < 0 and len(contours[i]) > 2
+    }
+    for i in range(len(contours)):
+        if tree[0][i][3] in pieces and len(contours[i]) > 2:
+            pieces[tree[0][i][3]].append(contours[i])
+    outlines = [
+        [(ring[:, 0] + 0.5) / 2 * factor + corner for ring in piece] for piece in pieces.values()
     ]
-    return pieces, content["slide"]
+    return sorted(outlines, key=lambda piece: tuple(piece[0].min(axis=0)))

@@ -1,165 +1,234 @@
 """Laying patches: coarse patches on tissue, and their 4 x 4 fine children."""
 
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 
+from wsi.coordinate_files import CoordinateFileError, read_coordinates
+from wsi.grid import children, lay
 from wsi.outcome import SlideError, slide_stage
-from wsi.outlines import MASK_MPP, read_tissue
+from wsi.outlines import FOLD, MASK_MPP, PEN, TISSUE, read_outlines
+from wsi.patch_quality import FLAGS, flags, measure_patches
+from wsi.picture import draw_grid
 from wsi.reader import Slide
 from wsi.scale import RATIO, ReadPlan, plan_fine
 from wsi.storage import Outcome, write_h5
+from wsi.tissue_area import AreaOf
+
+log = logging.getLogger(__name__)
+
+SAME_SIDE = 0.01  # by which patches given may differ in size from the coarse patches planned
 
 
-@slide_stage(writes=("level2", "level1"), after="tissue")
+@slide_stage(writes=("level2", "level1", "picture"), after="tissue")
 def make_patches(
     *,
     slide_id: str,
     slide: str,
     tissue: str,
+    thumbnail: str,
     level2: str,
     level1: str,
+    picture: str,
     scale: Mapping[str, object],
-    size: int,
-    min_tissue: float,
+    patches: Mapping[str, object],
+    drop: Sequence[str] = (),
+    given: str | None = None,
 ) -> None:
-    """Lay one grid of coarse patches over a slide and split each into 16 fine ones.
+    """Lay coarse patches on the tissue of a slide and split each into 16 fine ones.
 
-    The grid is anchored at the corner of the scanned area and aligned to the footprint, so that
-    patches never overlap. A coarse patch stays when its tissue fraction reaches `min_tissue`.
-    Its children are rows ``16k..16k+15`` of the fine file, y outer and x inner, all of them
-    always: models average every 16 rows (specification wsi 5.1, advmil 1.4).
+    Children are rows ``16k..16k+15`` of the fine file, y outer and x inner, all of them always:
+    models average every 16 rows (specification wsi 5.1, advmil 1.4). Beside each patch stands what
+    is known of it (:mod:`wsi.patch_quality`); flagged patches stay, unless `drop` names the flag.
 
     Parameters
     ----------
-    slide_id, slide, tissue : name of the slide, its file, and its GeoJSON of tissue.
+    slide_id, slide, tissue, thumbnail : name of the slide, its file, and what find_tissue wrote.
     level2, level1 : HDF5 files to write, CLAM's layout: ``coords`` ``[N, 2]`` int64, top-left
-        corners in level-0 pixels, with ``tissue_fraction`` ``[N]`` beside them.
+        corners in level-0 pixels, measures and ``flags`` ``[N]`` beside them.
+    picture : JPEG to write: the thumbnail with the coarse patches, dropped ones crossed out.
     scale : ``by``, ``coarse`` and ``fine`` (um/px, downsample, or level).
-    size : side of a patch in pixels.
-    min_tissue : least tissue fraction of a coarse patch, 0-1.
+    patches : ``size``, ``step``, ``grid``, ``rule``, ``min_tissue``, ``padding``, ``pad``; see
+        :func:`wsi.grid.lay`.
+    drop : flags whose coarse patches are left out: ``pen``, ``fold``, ``blur``.
+    given : file of coarse coordinates made elsewhere, in place of a grid, or None.
 
     Raises
     ------
     SlideError
         Kinds ``no_scale`` and ``no_tissue``.
     """
-    pieces, facts = read_tissue(tissue)
-    mpp0 = float(facts["mpp0"])
+    regions, facts = read_outlines(tissue)
+    mpp0, size = float(facts["mpp0"]), int(patches["size"])
     with Slide(slide) as opened:
         fine = plan_fine(opened, scale, mpp0, size)
-        bounds, level_dimensions = opened.bounds, opened.level_dimensions
-        coarse_level = opened.best_level(fine.footprint * RATIO / size)
-        downsamples = [opened.downsample(level) for level in range(len(level_dimensions))]
-    footprint = fine.footprint * RATIO
-    coarse_read = round(footprint / (sum(downsamples[coarse_level]) / 2))
-    coarse = ReadPlan(coarse_level, coarse_read, size, footprint)
-    area = TissueArea(pieces, int(facts["width0"]), int(facts["height0"]), MASK_MPP / mpp0)
-    coords = grid(bounds, footprint)
-    fraction = area.fraction(coords, footprint)
-    keep = fraction >= min_tissue
-    if not keep.any():
+        coarse = plan_coarse(opened, scale, fine, size)
+        shares = {
+            kind: AreaOf(regions[kind], *opened.dimensions, MASK_MPP / mpp0) for kind in regions
+        }
+        if given:
+            coords = given_coordinates(given, coarse.footprint, opened.dimensions)
+        else:
+            coords = lay(
+                regions[TISSUE],
+                shares[TISSUE],
+                coarse.footprint,
+                patches,
+                dimensions=opened.dimensions,
+                bounds=opened.bounds,
+                clam_level=(opened.level_dimensions, coarse.level)
+                if scale["by"] == "level"
+                else None,
+            )
+        if not len(coords):
+            raise SlideError("no_tissue", why_no_patch(patches, shares[TISSUE], coarse, opened))
+        measured = measure_patches(
+            opened, coords, coarse.footprint, mpp0, np.array(facts["white"], np.float32)
+        )
+        levels = opened.level_dimensions
+        damaged = len(opened.damaged)
+    columns = _columns(coords, coarse.footprint, shares, measured.coarse)
+    columns["unreadable"] = measured.unreadable
+    fine_columns = _columns(children(coords, fine.footprint), fine.footprint, shares, measured.fine)
+    lost = np.zeros(len(coords), bool)
+    dropped = {}
+    for flag in drop:
+        hit = (columns["flags"] >> FLAGS.index(flag) & 1).astype(bool)
+        dropped[flag] = int(hit.sum())
+        lost |= hit
+    if lost.any():
+        log.warning(
+            "slide %s: %d of %d coarse patches dropped (%s)",
+            *(slide_id, lost.sum(), len(lost)),
+            ", ".join(f"{flag} {count}" for flag, count in dropped.items()),
+        )
+    if lost.all():
         raise SlideError(
             "no_tissue",
-            f"no patch of {footprint} px has {min_tissue:.0%} tissue (the most is "
-            f"{fraction.max(initial=0):.0%}); lower patches: min_tissue, or leave the slide out.",
+            f"all {len(lost)} coarse patches are flagged ({dropped}) and dropped; look at the "
+            "slide, and drop less (tissue: drop).",
         )
-    coords, fraction = coords[keep], fraction[keep]
-    child_coords = children(coords, fine.footprint)
     shared = {
-        "mpp0": mpp0,
-        "mpp_source": facts["mpp_source"],
-        "width0": facts["width0"],
-        "height0": facts["height0"],
+        **{name: facts[name] for name in ("mpp0", "mpp_source", "width0", "height0", "bounds")},
+        "fingerprint": facts["fingerprint"],
         "size": size,
         "scale_by": scale["by"],
-        "min_tissue": min_tissue,
+        "patches": json.dumps(dict(patches), sort_keys=True),
+        "given": given or "",
+        "pad": patches["pad"],
+        "flag_names": ",".join(FLAGS),
+        "dropped": json.dumps(dropped, sort_keys=True),
+        "dropped_patches": int(lost.sum()),
+        "blurred_share": _share(columns["flags"], "blur"),
+        "damaged_tiles": damaged,
     }
-    outcome = Outcome(slide_id, "make_patches")
-    for path, plan, where, share, target in (
-        (level2, coarse, coords, fraction, scale["coarse"]),
-        (level1, fine, child_coords, area.fraction(child_coords, fine.footprint), scale["fine"]),
+    for path, plan, table, repeats, target in (
+        (level2, coarse, columns, 1, scale["coarse"]),
+        (level1, fine, fine_columns, RATIO * RATIO, scale["fine"]),
     ):
+        kept = np.repeat(~lost, repeats)
         write_h5(
             path,
-            outcome,
-            {"coords": where, "tissue_fraction": share},
+            Outcome(slide_id, "make_patches"),
+            {name: values[kept] for name, values in table.items()},
             {**shared, "target": target, "footprint0": plan.footprint, "read_size": plan.read_size},
-            {
-                # CLAM's names; patch_size counts pixels of patch_level, whatever is encoded later
-                "patch_size": plan.read_size,
-                "patch_level": plan.level,
-                "downsample": np.array(downsamples[plan.level]),
-                "level_dim": np.array(level_dimensions[plan.level], np.int64),
-                "downsampled_level_dim": np.array(level_dimensions[plan.level], np.int64),
-                "name": slide_id,
-                "save_path": "patches",
-            },
+            _clam_attributes(slide_id, plan, levels),
         )
+    sides = coarse.footprint, coarse.footprint
+    draw_grid(thumbnail, coords[~lost], coords[lost], sides, facts["bounds"], picture)
 
 
-def grid(bounds: tuple[int, int, int, int], footprint: int) -> np.ndarray:
-    """Return the corners of a grid that covers `bounds` (x, y, width, height), x slow, y fast.
-
-    The last column and row may hang over the edge: what lies outside is read as background.
-    """
-    x0, y0, width, height = bounds
-    xs = np.arange(x0, x0 + width, footprint, dtype=np.int64)
-    ys = np.arange(y0, y0 + height, footprint, dtype=np.int64)
-    return np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
-def children(coords: np.ndarray, footprint: int) -> np.ndarray:
-    """Return the 16 children of each coarse patch.
-
-    Parameters
-    ----------
-    coords : ``[M, 2]`` corners of coarse patches, level-0 pixels.
-    footprint : side of a child in level-0 pixels.
-
-    Returns
-    -------
-    ``[16 M, 2]`` int64; in each block of 16 rows y is the outer and x the inner index.
-    """
-    steps = np.arange(RATIO, dtype=np.int64) * footprint
-    offsets = np.stack(np.meshgrid(steps, steps, indexing="xy"), axis=-1).reshape(-1, 2)
-    return (coords[:, None, :] + offsets[None]).reshape(-1, 2).astype(np.int64)
+def plan_coarse(slide: Slide, scale: Mapping[str, object], fine: ReadPlan, size: int) -> ReadPlan:
+    """Plan the coarse patches: exactly 4 x 4 fine ones."""
+    footprint = fine.footprint * RATIO
+    level = slide.best_level(footprint / size)
+    if scale["by"] == "level":
+        level = int(scale["coarse"])
+    read_size = round(footprint / (sum(slide.downsample(level)) / 2))
+    return ReadPlan(level, read_size, size, footprint)
 
 
-class TissueArea:
-    """Tissue fraction of any square, from one integral image of the mask.
+def given_coordinates(path: str, footprint: int, dimensions: tuple[int, int]) -> np.ndarray:
+    """Return the coarse patches of a file made elsewhere."""
+    try:
+        found = read_coordinates(path)
+    except CoordinateFileError as error:
+        raise SlideError("no_tissue", f"{error}") from error
+    if any(abs(side - footprint) > SAME_SIDE * footprint for side in found.footprint0):
+        raise SlideError(
+            "no_scale",
+            f"{path} has patches of {found.footprint0[0]:g} x {found.footprint0[1]:g} level-0 "
+            f"pixels, but coarse patches are {footprint}; choose scale and patches: size to match.",
+        )
+    if found.size0 not in (None, tuple(dimensions)):
+        raise SlideError(
+            "no_tissue",
+            f"{path} is of a slide of {found.size0[0]} x {found.size0[1]} pixels, and this one has "
+            f"{dimensions[0]} x {dimensions[1]}; correct column patches of slides.csv.",
+        )
+    return found.coords
 
-    Parameters
-    ----------
-    pieces : outline and holes of each piece, level-0 pixels.
-    width, height : of the slide, level-0 pixels.
-    downsample : level-0 pixels per mask pixel.
-    """
 
-    def __init__(self, pieces: list[list[np.ndarray]], width: int, height: int, downsample: float):
-        self.shape = max(1, round(height / downsample)), max(1, round(width / downsample))
-        self.factor = self.shape[1] / width, self.shape[0] / height
-        mask = np.zeros(self.shape, np.uint8)
-        shift = 4  # OpenCV's fixed-point bits; pixel centres lie at whole numbers there
-        rings = [
-            np.rint((ring * self.factor - 0.5) * 2**shift).astype(np.int32)
-            for piece in pieces
-            for ring in piece
-        ]
-        cv2.fillPoly(mask, rings, 1, shift=shift)  # one call: even-odd, so tissue in holes counts
-        self.integral = cv2.integral(mask, sdepth=cv2.CV_64F)
+def _columns(
+    coords: np.ndarray,
+    side: int,
+    shares: Mapping[str, AreaOf],
+    measures: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Return all that is stored of patches, row by row."""
+    tissue, pen, fold = (shares[kind].fraction(coords, side) for kind in (TISSUE, PEN, FOLD))
+    return {
+        "coords": coords,
+        "tissue_fraction": tissue,
+        "pen": pen.astype(np.float16),
+        "fold": fold.astype(np.float16),
+        **measures,
+        "flags": flags(tissue, pen, fold, measures["focus"]),
+    }
 
-    def fraction(self, coords: np.ndarray, side: int) -> np.ndarray:
-        """Return the tissue fraction ``[N]`` float32 of squares at `coords` with `side` pixels."""
-        (x, y), (height, width) = coords.T, self.shape
-        left = np.rint(x * self.factor[0]).astype(int)
-        top = np.rint(y * self.factor[1]).astype(int)
-        right = np.maximum(left + 1, np.rint((x + side) * self.factor[0]).astype(int))
-        bottom = np.maximum(top + 1, np.rint((y + side) * self.factor[1]).astype(int))
-        area = (right - left) * (bottom - top)
-        left, right = left.clip(0, width), right.clip(0, width)
-        top, bottom = top.clip(0, height), bottom.clip(0, height)
-        table = self.integral
-        inside = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
-        return (inside / area).astype(np.float32)
+
+def _share(values: np.ndarray, flag: str) -> float:
+    return float((values >> FLAGS.index(flag) & 1).mean())
+
+
+def _clam_attributes(
+    slide_id: str, plan: ReadPlan, levels: Sequence[tuple[int, int]]
+) -> dict[str, object]:
+    """Return CLAM's attributes; patch_size counts pixels of patch_level, whatever is encoded."""
+    (w0, h0), (width, height) = levels[0], levels[plan.level]
+    return {
+        "patch_size": plan.read_size,
+        "patch_level": plan.level,
+        "downsample": np.array((w0 / width, h0 / height)),
+        "level_dim": np.array((width, height), np.int64),
+        "downsampled_level_dim": np.array((width, height), np.int64),
+        "name": slide_id,
+        "save_path": "patches",
+    }
+
+
+def why_no_patch(
+    patches: Mapping[str, object], tissue: AreaOf, coarse: ReadPlan, slide: Slide
+) -> str:
+    """Return the sentence for a slide without any coarse patch, with the most tissue in one."""
+    if patches["rule"] != "fraction":
+        return (
+            f"no patch of {coarse.footprint} px lies on tissue by rule {patches['rule']}; choose "
+            "rule: fraction, or leave the slide out."
+        )
+    every = lay(
+        [],
+        tissue,
+        coarse.footprint,
+        {**patches, "grid": "slide", "min_tissue": 0.0},
+        dimensions=slide.dimensions,
+        bounds=slide.bounds,
+        clam_level=None,
+    )
+    most = tissue.fraction(every, coarse.footprint).max(initial=0)
+    return (
+        f"no patch of {coarse.footprint} px has {patches['min_tissue']:.0%} tissue (the most is "
+        f"{most:.0%}); lower patches: min_tissue, or leave the slide out."
+    )

@@ -1,35 +1,87 @@
 """Pictures of a slide for people."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from wsi.outlines import COLOURS, Pieces
 from wsi.storage import atomic
 
 LONG_SIDE = 1024
-TISSUE = (0, 158, 115)  # green of Okabe and Ito's palette
-HOLE = (0, 114, 178)  # blue
+HOLE = (86, 180, 233)  # light blue
+GRID = (0, 62, 122)  # dark blue, apart from tissue's pinks and the green outline
+DROPPED = (213, 94, 0)
+QUALITY = 85
 
 
-def draw_thumbnail(rgb: np.ndarray, pieces: list[list[np.ndarray]], path: str | Path) -> None:
-    """Write a thumbnail with the tissue outlined in green and its holes in blue.
+def draw_thumbnail(
+    rgb: np.ndarray,
+    regions: Mapping[str, Pieces],
+    corner: Sequence[float],
+    factor: Sequence[float],
+    path: str | Path,
+) -> None:
+    """Write a thumbnail with tissue, pen and folds outlined, each in its colour, holes in blue.
 
     Parameters
     ----------
-    rgb : ``[H, W, 3]`` uint8 overview.
-    pieces : outline and holes of each piece, ``[n, 2]`` in pixels of the overview.
+    rgb : ``[H, W, 3]`` uint8 overview of what was scanned.
+    regions : pieces by class, level-0 pixels.
+    corner : of what was scanned, level-0 pixels.
+    factor : level-0 pixels per pixel of the overview, x and y.
     path : JPEG to write, long side 1,024 px.
     """
-    factor = LONG_SIDE / max(rgb.shape[:2])
-    size = max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor))
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    scale = LONG_SIDE / max(rgb.shape[:2])
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     picture = cv2.resize(rgb, size, interpolation=how)
-    for piece in pieces:
-        for i, ring in enumerate(piece):
-            points = np.rint(ring * factor).astype(np.int32)
-            cv2.polylines(picture, [points], True, HOLE if i else TISSUE, 2, cv2.LINE_AA)
+    for kind, pieces in regions.items():
+        for piece in pieces:
+            for i, ring in enumerate(piece):
+                points = np.rint((ring - corner) / factor * scale).astype(np.int32)
+                colour = HOLE if i else COLOURS[kind]
+                cv2.polylines(picture, [points], True, colour, 2, cv2.LINE_AA)
+    _write(picture, path)
+
+
+def draw_grid(
+    thumbnail: str | Path,
+    coords: np.ndarray,
+    dropped: np.ndarray,
+    footprint: tuple[float, float],
+    bounds: Sequence[int],
+    path: str | Path,
+) -> None:
+    """Write the thumbnail with the coarse patches on it; dropped ones are crossed out.
+
+    Parameters
+    ----------
+    thumbnail : written by :func:`draw_thumbnail`; the slide is not read again.
+    coords, dropped : ``[N, 2]`` and ``[M, 2]`` corners, level-0 pixels.
+    footprint : width and height of a patch, level-0 pixels.
+    bounds : x, y, width, height of what was scanned, level-0 pixels.
+    path : JPEG to write.
+    """
+    picture = cv2.cvtColor(cv2.imread(str(thumbnail), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    height, width = picture.shape[:2]
+    scale = np.array([width / bounds[2], height / bounds[3]])
+    for corners, colour in ((coords, GRID), (dropped, DROPPED)):
+        low = np.rint((corners - bounds[:2]) * scale).astype(int)
+        high = np.rint((corners + np.array(footprint) - bounds[:2]) * scale).astype(int)
+        for (x0, y0), (x1, y1) in zip(low.tolist(), high.tolist(), strict=True):
+            cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 1)
+            if colour is DROPPED:
+                cv2.line(picture, (x0, y0), (x1, y1), colour, 1, cv2.LINE_AA)
+                cv2.line(picture, (x0, y1), (x1, y0), colour, 1, cv2.LINE_AA)
+    _write(picture, path)
+
+
+def _write(picture: np.ndarray, path: str | Path) -> None:
     with atomic(path) as partial:
         cv2.imwrite(
-            str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
+            str(partial),
+            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+            [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
         )

@@ -12,6 +12,7 @@ from mil.config import encoders, experiments
 from mil.report import cohort_flow, provenance, result_tables, slide_pictures
 from mil.report.cohort_flow import read_table
 from mil.report.sample import shown_slides
+from mil.report.slide_notes import slide_notes
 from mil.survival.metrics.kaplan_meier import kaplan_meier
 from mil.tables import read_slides
 from wsi.storage import atomic
@@ -25,6 +26,7 @@ def write_report(
     config: Mapping[str, Any],
     root: str | Path,
     slides: str | Path,
+    slide_table: str | Path,
     patients: str | Path,
     excluded_patients: str | Path,
     folds: Paths,
@@ -46,10 +48,11 @@ def write_report(
     ----------
     report : HTML file to write; its links to tables are relative to `root`.
     config : the validated configuration, defaults filled in.
-    root : the results folder. Thumbnails and coarse patches of the slides shown (a sample, see
+    root : the results folder. Pictures and coarse patches of the slides shown (a sample, see
         `mil.report.sample`) are read there, and the features, graphs and clusters that the cohort
         tables name for them.
     slides : the slide table.
+    slide_table : ``slides.csv`` of the results: what was found on each slide.
     patients, excluded_patients : ``cohort/patients.csv`` and ``cohort/excluded_patients.csv``.
     folds : ``folds/fold<k>.csv`` by fold.
     cohorts, excluded : ``cohort/<encoder>.csv`` and ``cohort/<encoder>.excluded.csv`` in the order
@@ -80,6 +83,7 @@ def write_report(
         **cohort,
         **slide_facts,
         **results,
+        "notes": slide_notes(read_table(slide_table)),
         "config": config,
         "unit": config["unit"],
         "note": note,

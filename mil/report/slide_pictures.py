@@ -14,7 +14,6 @@ from wsi.storage import load_npz, read_h5, read_outcome
 
 LONG_SIDE = 420  # pixels
 QUALITY = 72
-GRID = (122, 62, 0)  # BGR: dark blue, apart from tissue's pinks and the green outline
 EMPTY = 238  # grey of the square that stands for a slide without picture
 
 
@@ -57,12 +56,12 @@ def gallery(root: Path, slides: Iterable[str], failed: Mapping[str, str]) -> lis
 
 
 def _slide_picture(root: Path, slide: str, kind: str | None) -> SlidePicture:
-    thumbnail, patches = root / f"tissue/{slide}.jpg", root / f"patches/level2/{slide}.h5"
+    patches = root / f"patches/level2/{slide}.h5"
     laid = patches.is_file() and read_outcome(patches).ok
-    known = thumbnail.is_file() and (laid or kind not in ("unreadable", "no_scale", "excluded"))
-    picture = _small(thumbnail) if known else np.full((64, 64, 3), EMPTY, np.uint8)
-    count = _draw_grid(picture, patches) if laid else 0
-    note = f"{count} coarse patches" if laid else "no patches"
+    shown = root / (f"patches/{slide}.jpg" if laid else f"tissue/{slide}.jpg")
+    known = shown.is_file() and (laid or kind not in ("unreadable", "no_scale", "excluded"))
+    picture = _small(shown) if known else np.full((64, 64, 3), EMPTY, np.uint8)
+    note = _count(patches) if laid else "no patches"
     if kind is not None:
         note = f"not used: {words(kind)}"
     alt = f"Slide {slide}: tissue outlined, {note}" if known else f"Slide {slide}: {note}"
@@ -77,16 +76,11 @@ def _small(path: Path) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _draw_grid(picture: np.ndarray, patches: Path) -> int:
-    """Draw the outlines of the coarse patches; return their number."""
+def _count(patches: Path) -> str:
     arrays, attributes = read_h5(patches)
-    height, width = picture.shape[:2]
-    scale = np.array([width / float(attributes["width0"]), height / float(attributes["height0"])])
-    corners = np.rint(arrays["coords"] * scale).astype(int)
-    ends = np.rint((arrays["coords"] + float(attributes["footprint0"])) * scale).astype(int)
-    for corner, end in zip(corners.tolist(), ends.tolist(), strict=True):
-        cv2.rectangle(picture, corner, end, GRID, 1)
-    return len(corners)
+    note = f"{len(arrays['coords'])} coarse patches"
+    dropped = int(attributes["dropped_patches"])
+    return f"{note}, {dropped} dropped" if dropped else note
 
 
 def structure(root: Path, cohort: Sequence[Mapping[str, str]]) -> list[Spread]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mil.config import load_config
+from wsi.slide_table import COLUMNS
 from wsi.storage import Outcome, save_npz, write_h5
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,6 +55,7 @@ def write_results(folder, weights="random:0", experiments=("plain", "timed")):
         "config": configuration(experiments),
         "root": root,
         "slides": table,
+        "slide_table": _write_slide_table(root),
         "patients": root / "cohort/patients.csv",
         "excluded_patients": root / "cohort/excluded_patients.csv",
         "folds": [root / f"folds/fold{k}.csv" for k in range(2)],
@@ -99,18 +101,31 @@ def heatmap_inputs(keywords, name="plain"):
 
 def _write_slide(root, slide, patient, weights):
     (root / "tissue").mkdir(parents=True, exist_ok=True)
+    (root / "patches").mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(root / f"tissue/{slide}.jpg"), np.full((1024, 1024, 3), 210, np.uint8))
+    cv2.imwrite(str(root / f"patches/{slide}.jpg"), np.full((1024, 1024, 3), 200, np.uint8))
     ring = [[0, 0], [SIDE, 0], [SIDE, SIDE], [0, SIDE], [0, 0]]
-    outline = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    outline = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": "Tissue"}},
+    }
     tissue = {"features": [outline], "outcome": vars(Outcome(slide, "find_tissue"))}
     (root / f"tissue/{slide}.geojson").write_text(json.dumps(tissue))
-    facts = {"width0": SIDE, "height0": SIDE, "mpp0": 0.5, "mpp_source": "file", "size": 256}
+    facts = {
+        "width0": SIDE,
+        "height0": SIDE,
+        "bounds": [0, 0, SIDE, SIDE],
+        "mpp0": 0.5,
+        "mpp_source": "file",
+        "size": 256,
+    }
     coarse = np.array([[0, 0], [2048, 0]], np.int64)
     write_h5(
         root / f"patches/level2/{slide}.h5",
         Outcome(slide, "make_patches"),
         {"coords": coarse},
-        {**facts, "footprint0": 4 * FOOTPRINT},
+        {**facts, "footprint0": 4 * FOOTPRINT, "dropped_patches": 0},
     )
     steps = np.array([(x, y) for y in range(4) for x in range(4)]) * FOOTPRINT
     coords = (coarse[:, None] + steps[None]).reshape(-1, 2)
@@ -155,6 +170,27 @@ def _write_slide(root, slide, patient, weights):
         "clusters": f"clusters/resnet50/{patient}.npz",
         "clusters_sha256": "c",
     }
+
+
+def _write_slide_table(root):
+    """Write what list_slides does: S1 is odd and damaged, S4 lost a patch with ink."""
+    rows = []
+    for slide in SLIDES:
+        kind, reason = FAILED.get(slide, ("ok", ""))
+        row = dict.fromkeys(COLUMNS, "") | {"slide_id": slide, "status": kind, "reason": reason}
+        if slide not in FAILED:
+            row |= {"format": "aperio", "mpp": "0.5", "mpp_source": "openslide.mpp"}
+            row |= dict.fromkeys(
+                (name for name in COLUMNS if name.endswith("_patches") or name == "damaged_tiles"),
+                0,
+            )
+            row |= {"coarse_patches": 2, "dropped": 0}
+        rows.append(row)
+    by_id = {row["slide_id"]: row for row in rows}
+    by_id["S1"] |= {"look": "its glass is <blue>.", "damaged_tiles": 3, "unreadable_patches": 1}
+    by_id["S4"] |= {"dropped": 1, "blur_patches": 2}
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(root / "slides.csv", index=False)
+    return root / "slides.csv"
 
 
 def _write_failed(root):

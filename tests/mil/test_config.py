@@ -91,7 +91,9 @@ def test_defaults_are_sound_and_complete():
             node = config
             for key in path:
                 node = node[key]
-    assert config["scale"] == {"by": "mpp", "coarse": 4.0, "fine": 1.0}
+    assert config["scale"] == {
+        "allow_upsample": False, "by": "mpp", "coarse": 4.0, "fine": 1.0
+    }  # fmt: skip
     assert config["training"]["epochs"] == 300
     assert load_config(config, SCHEMA) == config
 
@@ -169,6 +171,26 @@ def test_a_wrong_type_is_named(path, node):
         (
             {"patches": {"min_tissue": float("nan")}},
             "config.yaml: patches.min_tissue is nan; it must be a finite number.",
+        ),
+        (
+            {"tissue": {"preset": "tgca"}},
+            "config.yaml: tissue.preset is the text 'tgca'; it must be one of default, clam, "
+            "bwh_biopsy, bwh_resection, tcga; did you mean tcga?",
+        ),
+        (
+            {"tissue": {"sthresh": 15}},
+            "config.yaml: tissue.sthresh is 15, but belongs to CLAM's segmentation; choose a "
+            "preset of it (tissue.preset: clam, bwh_biopsy, bwh_resection, tcga) or take the key "
+            "away.",
+        ),
+        (
+            {"tissue": {"process_list": "list.csv"}},
+            "config.yaml: tissue.process_list needs one of CLAM's presets (tissue.preset: clam).",
+        ),
+        (
+            {"patches": {"step": 128}},
+            "config.yaml: patches.step is 128 with patches of 256; on one grid a slide they may "
+            "not overlap, so it must be at least the size (or grid: contour).",
         ),
         (
             {"features": {"weights": "imagnet"}},

@@ -199,6 +199,29 @@ def test_a_fold_with_few_events_is_a_warning(page):
     assert "Fewer than 5 events in a test part: fold 0 (1), fold 1 (2)" in page.text
 
 
+def test_slides_to_look_at_are_listed_with_their_reasons(page, html):
+    assert "2 of 8" in page.text
+    assert "its glass is <blue>. 3 storage tiles are damaged; 1 coarse patches" in page.text
+    assert "<blue>" not in html
+    assert "S4 1 flagged coarse patches were dropped. out of focus 2" in page.text
+    counted = "Of 12 coarse patches laid and kept, 0 are flagged pen, 0 fold, 2 out of focus"
+    assert counted in page.text
+    assert "none was dropped" in page.text
+    assert "aperio, 0.5 µm per pixel (openslide.mpp) 6" in page.text
+
+
+def test_methods_say_how_clam_found_tissue(tmp_path):
+    inputs = write_results(tmp_path)
+    inputs["config"]["tissue"] |= {"preset": "tcga", "drop": ["pen"]}
+    inputs["config"]["patches"] |= {"grid": "contour", "rule": "four_pt"}
+    write_report(**inputs)
+    text = Page(inputs["report"].read_text()).text
+    assert "by the algorithm of CLAM with its preset tcga. Square patches" in text
+    assert "a grid of its own for each piece of tissue and kept by CLAM’s contour function" in text
+    assert "but for those flagged pen; each was divided into 16" in text
+    assert "more were dropped for pen" in text
+
+
 def test_methods_have_the_real_numbers(page):
     assert "192 of these from 6 slides into 4 features each" in page.text
     assert "into 2 folds" in page.text
@@ -338,6 +361,7 @@ def test_captions_render_with_strict_variables(caption):
 
 def test_there_is_a_caption_for_everything_that_the_rules_report():
     expected = (
-        "comparison excluded forest heatmaps html kaplan_meier tissue training_curves workflow"
+        *("comparison", "excluded", "forest", "heatmaps", "html", "kaplan_meier", "slides"),
+        *("tissue", "training_curves", "workflow"),
     )
-    assert [caption.stem for caption in CAPTIONS] == expected.split()
+    assert tuple(caption.stem for caption in CAPTIONS) == expected

@@ -225,12 +225,28 @@ def test_a_missing_file_is_an_outcome_until_there_are_too_many(table):
     )
 
 
+def test_files_of_the_users_own_must_be_there(table):
+    table("{}", "mine.geojson")
+    columns = "slide_id,patient_id,path,tissue,patches\n"
+    first, second = read_slides(table(columns + "S1,P1,a.svs,mine.geojson,\nS2,P1,b.svs,NA,\n"))
+    assert (first.tissue, first.patches) == ("mine.geojson", None)
+    assert (second.tissue, second.patches) == (None, None)
+    with pytest.raises(TableError) as error:
+        read_slides(table(columns + "S1,P1,a.svs,,coords.h5\n"))
+    assert str(error.value) == (
+        "table.csv, line 2: patches is coords.h5; there is no such file (relative to the working "
+        "directory). Mend it, or leave the cell empty to have patches found."
+    )
+
+
 CELLS = {
     "slides": {
         "slide_id": ["S1", "1", "a.b-c_d", "", "-a", ".x", "a b", "a/b", "ä"],
         "patient_id": ["P1", "", "a/b"],
         "path": ["a", ""],
         "mpp": ["0.25", "", ".5", "x", "-1", "0,25"],
+        "tissue": [""],  # whether a file is there no schema can say
+        "patches": [""],
     },
     "patients": {
         "patient_id": ["P1", "", "a/b"],

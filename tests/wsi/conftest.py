@@ -1,5 +1,6 @@
 """Slides made for the tests: pyramidal tiled TIFFs that OpenSlide opens, with known pixels."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+
+sys.path.insert(0, str(Path(__file__).parent))  # for stage_runs.py
 
 GLASS = (242, 240, 243)
 TISSUE = (190, 110, 170)
@@ -117,3 +120,30 @@ def damage_tile() -> Callable[..., None]:
             file.write(b"\x55" * count)
 
     return damage
+
+
+@pytest.fixture
+def run(make_slide, glass, tmp_path):
+    """Return a function that lays patches on drawn pieces of a slide of bare glass, or of `rgb`."""
+    from stage_runs import blank_thumbnail, patch_drawn, write_tissue
+
+    def run(
+        pieces, width=5120, height=4096, mpp0=0.25, downsamples=(4, 16), rgb=None, slide=None,
+        Pen=(), Fold=(), **settings,
+    ):  # fmt: skip
+        if slide is None:
+            rgb = glass(height, width) if rgb is None else rgb
+            slide = make_slide(tmp_path / "S1.tiff", rgb, mpp=mpp0, downsamples=downsamples)
+        write_tissue(tmp_path / "S1.geojson", pieces, width, height, mpp0, Pen=Pen, Fold=Fold)
+        blank_thumbnail(tmp_path, width // 5, height // 5)
+        return patch_drawn(slide, tmp_path, **settings)
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return a function that reads what `run` wrote: coarse patches, then fine ones."""
+    from wsi.storage import read_h5
+
+    return lambda: (read_h5(tmp_path / "level2.h5"), read_h5(tmp_path / "level1.h5"))

@@ -1,5 +1,4 @@
-import json
-
+import cv2
 import numpy as np
 import openslide
 import pytest
@@ -11,6 +10,7 @@ from torch import nn
 from wsi import encoders
 from wsi.encoders import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from wsi.extract import PatchReader, extract_features
+from wsi.outlines import write_outlines
 from wsi.patches import make_patches
 from wsi.reader import Slide
 from wsi.storage import (
@@ -58,23 +58,36 @@ def lay(tmp_path):
     def lay(slide, size=64, mpp0=0.25):
         with Slide(slide) as opened:
             width, height = opened.dimensions
-        ring = [[0, 0], [width, 0], [width, height], [0, height], [0, 0]]
-        facts = {"mpp0": mpp0, "mpp_source": "drawn", "width0": width, "height0": height}
-        content = {
-            "features": [{"geometry": {"coordinates": [ring]}}],
-            "outcome": vars(Outcome("S1", "find_tissue")),
-            "slide": facts,
+        ring = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+        facts = {
+            "mpp0": mpp0,
+            "mpp_source": "drawn",
+            "width0": width,
+            "height0": height,
+            "bounds": [0, 0, width, height],
+            "white": [242, 240, 243],
+            "fingerprint": "drawn",
         }
-        (tmp_path / "S1.geojson").write_text(json.dumps(content))
+        write_outlines(tmp_path / "S1.geojson", "S1", {"Tissue": [[ring]]}, facts)
+        cv2.imwrite(str(tmp_path / "S1.jpg"), np.full((64, 64, 3), 240, np.uint8))
         outcome = make_patches(
             slide_id="S1",
             slide=str(slide),
             tissue=str(tmp_path / "S1.geojson"),
+            thumbnail=str(tmp_path / "S1.jpg"),
             level2=str(tmp_path / "level2.h5"),
             level1=str(tmp_path / "level1.h5"),
+            picture=str(tmp_path / "grid.jpg"),
             scale={"by": "mpp", "coarse": 4.0, "fine": 1.0},
-            size=size,
-            min_tissue=0.0,
+            patches={
+                "size": size,
+                "step": None,
+                "grid": "slide",
+                "rule": "fraction",
+                "min_tissue": 0.0,
+                "padding": True,
+                "pad": "background",
+            },
         )
         assert outcome.ok
         return tmp_path / "level1.h5"

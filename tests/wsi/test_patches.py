@@ -3,51 +3,12 @@ import json
 import h5py
 import numpy as np
 import pytest
+from stage_runs import BY_MPP, PATCHES, SIZE, ring
 
-from wsi.patches import TissueArea, children, grid, make_patches
+from wsi.grid import children, lay
+from wsi.patches import make_patches
 from wsi.storage import Outcome, read_h5, read_outcome, sha256_file
-
-BY_MPP = {"by": "mpp", "coarse": 4.0, "fine": 1.0}
-SIZE = 64  # at 0.25 um/px: 256 level-0 pixels a fine patch, 1024 a coarse one
-
-
-def ring(left, top, right, bottom):
-    return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
-
-
-def write_tissue(path, pieces, width, height, mpp0=0.25):
-    """A tissue file as a person would draw it."""
-    features = [{"geometry": {"type": "Polygon", "coordinates": piece}} for piece in pieces]
-    facts = {"mpp0": mpp0, "mpp_source": "drawn", "width0": width, "height0": height}
-    outcome = vars(Outcome("S1", "find_tissue"))
-    path.write_text(json.dumps({"features": features, "outcome": outcome, "slide": facts}))
-
-
-@pytest.fixture
-def run(make_slide, glass, tmp_path):
-    """Lay patches on drawn pieces; what is on the slide does not matter."""
-
-    def run(pieces, width=5120, height=4096, mpp0=0.25, downsamples=(4, 16), **changed):
-        slide = make_slide(
-            tmp_path / "S1.tiff", glass(height, width), mpp=mpp0, downsamples=downsamples
-        )
-        write_tissue(tmp_path / "S1.geojson", pieces, width, height, mpp0)
-        settings = {"scale": BY_MPP, "size": SIZE, "min_tissue": 0.25} | changed
-        return make_patches(
-            slide_id="S1",
-            slide=str(slide),
-            tissue=str(tmp_path / "S1.geojson"),
-            level2=str(tmp_path / "level2.h5"),
-            level1=str(tmp_path / "level1.h5"),
-            **settings,
-        )
-
-    return run
-
-
-@pytest.fixture
-def files(tmp_path):
-    return lambda: (read_h5(tmp_path / "level2.h5"), read_h5(tmp_path / "level1.h5"))
+from wsi.tissue_area import AreaOf
 
 
 def test_patches_of_a_rectangle_worked_out_by_hand(run, files):
@@ -125,7 +86,7 @@ def test_holes_do_not_count_and_tissue_in_a_hole_does():
         [np.array(ring(0, 0, 4096, 4096), float), np.array(ring(1024, 1024, 3072, 3072), float)],
         [np.array(ring(1536, 1536, 2560, 2560), float)],
     ]
-    area = TissueArea(pieces, 4096, 4096, 32)
+    area = AreaOf(pieces, 4096, 4096, 32)
     found = area.fraction(np.array([[0, 0], [1056, 1056], [1600, 1600]]), 400)
     np.testing.assert_allclose(found, [1, 0, 1], atol=0.01)
     whole = area.fraction(np.array([[0, 0]]), 4096)
@@ -145,9 +106,19 @@ def test_patches_over_the_right_and_lower_edge_stay_with_all_their_children(run,
 
 
 def test_the_grid_starts_at_the_corner_of_the_scanned_area():
-    found = grid((100, 50, 2000, 1000), 1024)
-    assert found.tolist() == [[100, 50], [1124, 50]]
-    assert len(grid((0, 0, 2048, 2049), 1024)) == 2 * 3
+    def corners(*bounds, **changed):
+        nothing = AreaOf([], 4096, 4096, 32)
+        settings = PATCHES | {"min_tissue": 0} | changed
+        return lay(
+            [], nothing, 1024, settings, dimensions=(4096, 4096), bounds=bounds, clam_level=None
+        ).tolist()
+
+    assert corners(100, 50, 2000, 1000) == [[100, 50], [1124, 50]]
+    assert len(corners(0, 0, 2048, 2049)) == 2 * 3
+    # patches of 64 with a step of 96: a gap of half a patch
+    assert corners(0, 0, 2048, 1024, step=96) == [[0, 0], [1536, 0]]
+    assert corners(2048, 0, 2048, 4096, padding=False)[-1] == [3072, 3072]
+    assert corners(2500, 0, 1596, 1024, padding=False) == [[2500, 0]]  # 3524 + 1024 > 4096
 
 
 def test_the_attributes_of_clam_are_on_the_coordinates(run, tmp_path):
@@ -211,11 +182,12 @@ def test_a_failed_slide_passes_its_outcome_on_without_being_opened(tmp_path):
         slide_id="S1",
         slide=str(tmp_path / "missing.svs"),
         tissue=str(tmp_path / "S1.geojson"),
+        thumbnail=str(tmp_path / "S1.jpg"),
         level2=str(tmp_path / "level2.h5"),
         level1=str(tmp_path / "level1.h5"),
+        picture=str(tmp_path / "grid.jpg"),
         scale=BY_MPP,
-        size=SIZE,
-        min_tissue=0.25,
+        patches=PATCHES,
     )
     assert outcome == failed
     assert read_outcome(tmp_path / "level2.h5") == failed

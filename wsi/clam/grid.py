@@ -95,26 +95,39 @@ def contour_grid(
     if rule not in RULES:
         raise ValueError(f"contour_fn is {rule}; it must be one of {', '.join(RULES)}.")
     found = [np.zeros((0, 2), np.int64)]
-    for outline, *holes in pieces:
-        lattice = _candidates(outline, dimensions, footprint, step, padding)
-        if not lattice.columns or not lattice.rows:
-            continue
-        chosen = RULES[rule](outline, lattice, footprint[0])
-        # the centre may be at half a pixel
-        centres = lattice.doubled().shifted(footprint[0], footprint[0])
-        for hole in holes:
-            chosen &= ~strictly_inside(2 * hole.astype(np.int64), centres)
-        found.append(lattice.points(chosen))
+    for piece in pieces:
+        lattice = candidates(piece[0], dimensions, footprint, step, padding)
+        if lattice.columns and lattice.rows:
+            found.append(lattice.points(accepted(piece, lattice, footprint[0], rule)))
     return np.concatenate(found)
 
 
-def _candidates(
+def accepted(piece: Sequence[np.ndarray], lattice: Lattice, side: int, rule: str) -> np.ndarray:
+    """Return ``[columns, rows]`` bool: the patches that CLAM's rule finds to belong to a piece.
+
+    Parameters
+    ----------
+    piece : its outline and holes, ``[n, 2]`` whole numbers, level-0 pixels.
+    lattice : corners of the patches.
+    side : of a patch in level-0 pixels.
+    rule : see :func:`contour_grid`.
+    """
+    outline, *holes = piece
+    chosen = RULES[rule](outline, lattice, side)
+    centres = lattice.doubled().shifted(side, side)  # the centre may be at half a pixel
+    for hole in holes:
+        chosen &= ~strictly_inside(2 * hole.astype(np.int64), centres)
+    return chosen
+
+
+def candidates(
     outline: np.ndarray,
     dimensions: tuple[int, int],
     footprint: tuple[int, int],
     step: tuple[int, int],
     padding: bool,
 ) -> Lattice:
+    """Return the corners of all patches that CLAM considers for a piece; see `contour_grid`."""
     first, stop = outline.min(axis=0).astype(int), outline.max(axis=0).astype(int) + 1
     if not padding:
         stop = np.minimum(stop, np.array(dimensions) - footprint + 1)

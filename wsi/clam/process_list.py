@@ -226,3 +226,24 @@ PARSERS: dict[str, tuple[Callable[[str], object], str]] = {
     "use_padding": (_flag, "True or False"),
     "contour_fn": (_rule, f"one of {', '.join(RULES)}"),
 }
+
+
+def overrides(path: str | Path) -> dict[str, tuple[dict[str, object], dict[str, object]]]:
+    """Return what the rows of a process list say, as plain settings by file name.
+
+    Returns
+    -------
+    For each slide the parameters of its segmentation, and how its patches are laid (``rule`` and
+    ``padding``).
+
+    Raises
+    ------
+    ProcessListError : see :func:`read_process_list`.
+    """
+    return {
+        name: (
+            {k: list(v) if isinstance(v, tuple) else v for k, v in vars(row.parameters).items()},
+            {"rule": row.contour_fn, "padding": row.use_padding},
+        )
+        for name, row in read_process_list(path).items()
+    }
