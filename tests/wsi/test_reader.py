@@ -304,9 +304,9 @@ def test_the_overview_of_a_wide_slide_is_read_in_pieces_that_fit_in_memory(
     sizes = []
     read = Slide._read
 
-    def watched(self, level, x, y, width, height):
+    def watched(self, level, x, y, width, height, *reduction):
         sizes.append(width * height)
-        return read(self, level, x, y, width, height)
+        return read(self, level, x, y, width, height, *reduction)
 
     monkeypatch.setattr(Slide, "_read", watched)
     with Slide(path) as slide:

@@ -1,6 +1,8 @@
 """Which back end reads a file, and a sentence where none can."""
 
+import errno
 import logging
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ import openslide
 import tifffile
 
 from wsi.outcome import SlideError
-from wsi.reader.agreement import disagreement, watch_levels
+from wsi.reader.agreement import disagreement
 from wsi.reader.backend import Backend, DamagedError
 from wsi.reader.openslide_backend import OpenSlideBackend
 from wsi.reader.picture_backend import PictureBackend, picture_format
@@ -17,8 +19,11 @@ from wsi.reader.tiff_backend import TiffBackend
 from wsi.reader.tile_codecs import NotSupportedError
 
 log = logging.getLogger(__name__)
+# what tifffile finds odd is no news for the user: OpenSlide decides whether it is a slide
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 PLAIN_TIFF = ("aperio", "generic-tiff")  # what OpenSlide calls formats that are tiled TIFF
+MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 CONVERTERS = {  # formats that OpenSlide does not read, and who can
     ".vsi": "Olympus VSI; convert it with bfconvert (Bio-Formats) or QuPath",
     ".isyntax": "Philips iSyntax; convert it with Philips' tools or pyisyntax",
@@ -53,43 +58,52 @@ def open_file(path: Path, direct: bool = True) -> Opened:
     """
     head = _head(path)
     try:
-        handle = openslide.OpenSlide(str(path))
+        with openslide.OpenSlide(str(path)) as handle:
+            properties = dict(handle.properties)
+            vendor = properties.get("openslide.vendor", "unknown")
+            backend = _tiff(path, handle, vendor) if direct and vendor in PLAIN_TIFF else None
+        return Opened(backend or OpenSlideBackend(path), properties, vendor)
     except openslide.OpenSlideError as error:
         kind = picture_format(head)
         if kind and path.suffix.lower() != ".mrxs":  # whose main file is a small JPEG
             return Opened(_picture(path), {}, kind)
         raise SlideError("unreadable", _why(path, error)) from error
-    with handle:
-        properties = dict(handle.properties)
-        vendor = properties.get("openslide.vendor", "unknown")
-        backend = _tiff(path, handle, vendor) if direct and vendor in PLAIN_TIFF else None
-    return Opened(backend or OpenSlideBackend(path), properties, vendor)
 
 
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file that is there and holds something."""
-    if path.is_symlink() and not path.exists():
-        raise SlideError(
-            "unreadable",
-            f"{path} is a link to {path.readlink()}, which does not exist; mend the link or path "
-            "in slides.csv.",
-        )
-    if path.is_dir():
-        raise SlideError("unreadable", f"{path} is a folder; path in slides.csv must be a file.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise SlideError(
+                "unreadable", f"{path} is a folder; path in slides.csv must be a file."
+            )
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise SlideError(
+                "unreadable", f"{path} is a pipe or a device; path in slides.csv must be a file."
+            )
         with open(path, "rb") as file:
             head = file.read(16)
-    except FileNotFoundError:
-        raise SlideError(
-            "unreadable", f"{path} does not exist; correct path in slides.csv."
-        ) from None
     except PermissionError:
         raise SlideError(
             "unreadable", f"{path} may not be read by this user; ask its owner, or chmod it."
         ) from None
+    except OSError as error:
+        if error.errno not in MISSING:  # a network disk that dropped out may come back
+            raise
+        raise SlideError("unreadable", _missing(path)) from None
     if not head:
         raise SlideError("unreadable", f"{path} is empty (0 bytes); copy the slide again.")
     return head
+
+
+def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return (
+            f"{path} is a link to {path.readlink()}, which does not exist or leads back to it; "
+            "mend the link or path in slides.csv."
+        )
+    return f"{path} does not exist; correct path in slides.csv."
 
 
 def _why(path: Path, error: Exception) -> str:
@@ -118,10 +132,13 @@ def _tiff(path: Path, handle: openslide.OpenSlide, vendor: str) -> TiffBackend |
     try:
         with tifffile.TiffFile(path) as file:
             pages = _level_pages(file, handle)
-            backend = TiffBackend(path, pages, fill_empty=vendor == "aperio")
+            if vendor == "aperio" and any(0 in page.databytecounts for page in pages):
+                # the coarser levels are wrong where a tile was left out; OpenSlide mends them
+                raise NotSupportedError("tiles were left out")
+            backend = TiffBackend(path, pages)
         if why := disagreement(backend, handle):
             raise NotSupportedError(why)
-        watch_levels(backend)
+        backend.cross_check()
         return backend
     except NotSupportedError as reason:
         log.info("%s: read by OpenSlide: %s", path.name, reason)
@@ -134,8 +151,11 @@ def _tiff(path: Path, handle: openslide.OpenSlide, vendor: str) -> TiffBackend |
 
 def _level_pages(file: tifffile.TiffFile, handle: openslide.OpenSlide) -> list[tifffile.TiffPage]:
     """Return the directory of each level of OpenSlide's; for OME-TIFF, of the file's own."""
-    if file.is_ome and file.series and len(file.series[0].levels) > handle.level_count:
-        return [level.keyframe for level in file.series[0].levels]
+    for series in file.series if file.is_ome else ():
+        pages = [level.keyframe for level in series.levels]
+        size = pages[0].imagewidth, pages[0].imagelength
+        if size == handle.level_dimensions[0] and len(pages) > handle.level_count:
+            return sorted(pages, key=lambda page: -page.imagewidth)
     tiled = [page for page in file.pages if page.is_tiled]
     found = []
     for size in handle.level_dimensions:

@@ -17,6 +17,9 @@ APERIO_YCBCR = 33003  # JPEG 2000 whose planes are YCbCr, whatever the file says
 LOSSLESS = {1, 5, 8, 32946}  # none, LZW, deflate
 
 
+Decode = Callable[[bytes, int], np.ndarray]
+
+
 class NotSupportedError(Exception):
     """Tiles stored in a way that is left to OpenSlide."""
 
@@ -27,12 +30,14 @@ class Decoder:
 
     Parameters
     ----------
+    kind : in words, how the tiles are stored.
     decode : takes the bytes of a tile and a reduction (1, or one of `reductions`); returns
         ``[h, w, 3]`` uint8, or raises DamagedError.
     reductions : factors by which tiles can be decoded smaller.
     """
 
-    decode: Callable[[bytes, int], np.ndarray]
+    kind: str
+    decode: Decode
     reductions: tuple[int, ...] = ()
 
 
@@ -51,16 +56,31 @@ def find_decoder(page: tifffile.TiffPage) -> Decoder:
             f"{int(page.planarconfig)}"
         )
     compression, photometric = int(page.compression), int(page.photometric)
+    kind = f"compression {compression}, photometric interpretation {photometric}"
     if compression in JPEG and photometric in (RGB, YCBCR):
-        return _jpeg(page, photometric)
+        return Decoder(kind, _strict(_jpeg(page, photometric)), (8, 4, 2))
     if compression in JPEG2000 and photometric in (RGB, YCBCR):
-        return _jpeg2000(page, compression)
+        return Decoder(kind, _strict(_jpeg2000(page, compression)))
     if compression in LOSSLESS and photometric == RGB:
-        return _lossless(page)
-    raise NotSupportedError(f"compression {compression}, photometric interpretation {photometric}")
+        return Decoder(kind, _strict(_lossless(page)))
+    raise NotSupportedError(kind)
 
 
-def _jpeg(page: tifffile.TiffPage, photometric: int) -> Decoder:
+def _strict(decode: Decode) -> Decode:
+    """Let any complaint of a decoder about the bytes it is given be a DamagedError."""
+
+    def strictly(data: bytes, reduction: int) -> np.ndarray:
+        try:
+            return decode(data, reduction)
+        except (DamagedError, MemoryError):  # the sizes are bounded; memory is the machine's
+            raise
+        except Exception as error:  # every library has errors of its own
+            raise DamagedError(f"{type(error).__name__}: {error}") from error
+
+    return strictly
+
+
+def _jpeg(page: tifffile.TiffPage, photometric: int) -> Decode:
     """Decode JPEG strictly: libjpeg's warnings mean wrong pixels."""
     height, width = page.tilelength, page.tilewidth
     # what an Adobe marker says of colour is what libjpeg does; TIFF says it outside the JPEG
@@ -76,41 +96,35 @@ def _jpeg(page: tifffile.TiffPage, photometric: int) -> Decoder:
             first += 2 + int.from_bytes(data[first + 2 : first + 4], "big")
         whole = b"".join((start, memoryview(data)[first:]))
         shape = height // reduction, width // reduction, 3
-        try:  # into a given buffer, since a damaged header may ask for any size
-            tile = simplejpeg.decode_jpeg(
-                whole,
-                min_height=shape[0],
-                min_width=shape[1],
-                min_factor=1 if reduction == 1 else reduction,
-                buffer=np.empty(shape, np.uint8),
-            )
-        except ValueError as error:
-            raise DamagedError(str(error)) from error
+        tile = simplejpeg.decode_jpeg(
+            whole,
+            min_height=shape[0],
+            min_width=shape[1],
+            min_factor=reduction,
+            buffer=np.empty(shape, np.uint8),  # since a damaged header may ask for any size
+        )
         if tile.shape != shape:
             raise DamagedError(f"{tile.shape[1]} x {tile.shape[0]} pixels instead of {width}")
         return tile
 
-    return Decoder(decode, (8, 4, 2))
+    return decode
 
 
-def _jpeg2000(page: tifffile.TiffPage, compression: int) -> Decoder:
+def _jpeg2000(page: tifffile.TiffPage, compression: int) -> Decode:
     shape = page.tilelength, page.tilewidth, 3
 
     def decode(data: bytes, reduction: int) -> np.ndarray:
         found = _jpeg2000_size(data)
         if found != shape[1::-1]:
             raise DamagedError(f"{found} pixels instead of {shape[1::-1]}")
-        try:
-            tile = imagecodecs.jpeg2k_decode(data)
-        except (imagecodecs.Jpeg2kError, ValueError) as error:
-            raise DamagedError(str(error)) from error
+        tile = imagecodecs.jpeg2k_decode(data)
         if tile.shape != shape or tile.dtype != np.uint8:
             raise DamagedError(f"{tile.shape} {tile.dtype} instead of {shape}")
         if compression == APERIO_YCBCR:
             tile = cv2.cvtColor(tile[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
         return tile
 
-    return Decoder(decode)
+    return decode
 
 
 def _jpeg2000_size(data: bytes) -> tuple[int, int]:
@@ -124,17 +138,14 @@ def _jpeg2000_size(data: bytes) -> tuple[int, int]:
     return int(numbers[0]) - int(numbers[2]), int(numbers[1]) - int(numbers[3])
 
 
-def _lossless(page: tifffile.TiffPage) -> Decoder:
+def _lossless(page: tifffile.TiffPage) -> Decode:
     shape = page.tilelength, page.tilewidth, 3
 
     def decode(data: bytes, reduction: int) -> np.ndarray:
-        try:
-            tile, _, _ = page.decode(data, 0, _fullsize=True)
-        except (RuntimeError, ValueError, tifffile.TiffFileError) as error:
-            raise DamagedError(str(error)) from error
+        tile, _, _ = page.decode(data, 0, _fullsize=True)
         tile = np.asarray(tile).reshape(-1)
         if tile.size != np.prod(shape):
             raise DamagedError(f"{tile.size} bytes instead of {np.prod(shape)}")
         return tile.reshape(shape)
 
-    return Decoder(decode)
+    return decode
