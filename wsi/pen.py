@@ -14,7 +14,7 @@ RED_SATURATION = 205  # blood and eosin stay below 200
 FLAT = 8.0  # grey levels: local standard deviation of a stroke; most tissue is rougher
 WINDOW_UM = 40.0  # of that deviation
 REACH_UM = 250.0  # a halo out of focus is no wider
-MIN_AREA = 0.02  # mm2 of certain ink in one stroke
+MIN_AREA = 0.01  # mm2 of certain ink in one stroke: 0.1 x 0.1 mm, less than any pen draws
 MIN_AREA_RED = 0.05
 
 

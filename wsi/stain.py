@@ -53,8 +53,7 @@ def stain_statistics(
     if len(density) < MIN_PIXELS:
         return None
     vectors = _stain_vectors(density)  # [2, 3]
-    # nearly parallel vectors (one stain) share what neither explains alone
-    amounts = density @ np.linalg.pinv(vectors, rcond=0.05)  # [N, 2]
+    amounts = density @ np.linalg.pinv(vectors)  # [N, 2]
     result = {f"glass_{name}": white[i] for i, name in enumerate(CHANNELS)}
     for names, values in ((CHANNELS, density), (STAINS, amounts)):
         for i, name in enumerate(names):

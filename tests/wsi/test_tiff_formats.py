@@ -115,6 +115,9 @@ KINDS = {
 def test_pixels_equal_openslides(levels, kind, tmp_path):
     path = write_tiff(tmp_path / "slide.tiff", levels, **KINDS[kind])
     assert_equals_openslide(path, tolerance=int("2000 YCbCr" in kind))
+    with Slide(path) as slide:  # the colours are those of the picture, too
+        rgb, _ = slide.read(0, 0, 0, 1300, 1000)
+    assert abs(rgb.astype(int) - levels[0]).mean() < 6
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "deflate"])

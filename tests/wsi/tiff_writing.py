@@ -59,6 +59,8 @@ def write_tiff(
     levels below the first directory.
     """
     height, width = levels[0].shape[:2]
+    if compression == JPEG and photometric == "rgb":  # or tifffile would call it YCbCr
+        options = {"compressionargs": {"outcolorspace": "rgb"}} | options
     with tifffile.TiffWriter(path, bigtiff=bigtiff, byteorder=byteorder) as file:
         for number, image in enumerate(levels):
             per_cm = 40_000 * image.shape[1] / width

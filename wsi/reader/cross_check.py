@@ -1,7 +1,8 @@
 """Levels watch over each other: a tile that contradicts the coarser level is damaged.
 
 Levels of most scanners are means of each other, but not of all: some pick single pixels, or store
-levels of other brightness. So only levels are compared whose sampled tiles agree well.
+levels of other brightness. So only levels are compared whose sampled tiles agree well, and what
+counts as a contradiction depends on how well.
 """
 
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 CELL = 32  # side in pixels of the areas whose means are compared
 COARSE_CELL = 4  # least side of such an area in pixels of the coarser level
-TOLERANCE = 16  # grey levels by which the means of an area may differ
-AGREE = 6  # grey levels; tiles whose areas all differ less show that levels are means
+TOLERANCE = 16  # grey levels by which the means of an area may differ at least
+MARGIN = 12  # grey levels by which they may differ more than those of healthy tiles
+AGREE = 8  # grey levels; tiles whose areas all differ less show that levels are means
 SAMPLE = 8  # tiles of a level that decide whether it is compared
 EVERY = 4  # rows that are looked at first: damage in a JPEG hits blocks of 8 or 16 rows
 
@@ -34,10 +36,15 @@ class CrossCheck:
     def __init__(self, backend: "TiffBackend"):
         self._backend = backend
         levels = range(len(backend.level_dimensions) - 1)
-        self.watched = {level for level in levels if self._agree(level)}
+        usual = {level: self._usual_difference(level) for level in levels}
+        self.tolerance = {
+            level: max(TOLERANCE, MARGIN + difference)
+            for level, difference in usual.items()
+            if difference is not None and difference <= AGREE
+        }
 
-    def _agree(self, level: int) -> bool:
-        """Whether most of the tiles with most bytes are like the coarser level."""
+    def _usual_difference(self, level: int) -> float | None:
+        """Return how much the tiles with most bytes differ from the coarser level at most."""
         differences: list[float] = []
         for column, row in largest_tiles(self._backend, level)[: 4 * SAMPLE]:
             try:
@@ -52,19 +59,20 @@ class CrossCheck:
             if len(differences) == SAMPLE:
                 break
         # a median, since damaged tiles may be in the sample
-        return bool(differences) and sorted(differences)[(len(differences) - 1) // 2] <= AGREE
+        return sorted(differences)[(len(differences) - 1) // 2] if differences else None
 
     def __call__(self, level: int, column: int, row: int, tile: np.ndarray) -> str:
         """Say how a tile (perhaps decoded smaller) contradicts a coarser level, or nothing."""
         for coarser in range(level + 1, len(self._backend.level_dimensions)):
-            if coarser - 1 not in self.watched:
+            if coarser - 1 not in self.tolerance:
                 break
+            tolerance = max(self.tolerance[between] for between in range(level, coarser))
             difference = self._difference(level, coarser, column, row, tile)
             if difference is None:
                 continue  # that level is damaged itself here; the next one may tell
-            if difference > TOLERANCE:
+            if difference > tolerance:
                 difference = self._difference(level, coarser, column, row, tile, thorough=True)
-            if difference > TOLERANCE:
+            if difference > tolerance:
                 return f"it decodes, but is {difference:.0f} grey levels off level {coarser}"
             break
         return ""
