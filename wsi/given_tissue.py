@@ -50,17 +50,32 @@ def read_given_tissue(
             f"{high.astype(int).tolist()}, but the slide is {dimensions[0]} x {dimensions[1]} "
             f"pixels: it belongs to another slide or level; {MEND}.",
         )
-    return pieces
+    cut = [[_cut(ring, dimensions) for ring in piece] for piece in pieces]
+    return [[ring for ring in piece if len(ring)] for piece in cut if len(piece[0])]
+
+
+def _cut(ring: np.ndarray, dimensions: tuple[int, int]) -> np.ndarray:
+    """Return what of a ring lies on the slide (Sutherland and Hodgman, 1974), if need be nothing.
+
+    Outlines drawn over the edge would have patches beside the slide.
+    """
+    for axis, sign, limit in ((0, 1, 0), (1, 1, 0), (0, -1, dimensions[0]), (1, -1, dimensions[1])):
+        end = np.roll(ring, -1, axis=0)
+        before, after = (sign * (points[:, axis] - limit) >= 0 for points in (ring, end))
+        if before.all():
+            continue
+        crosses = before != after
+        step = np.where(crosses, end[:, axis] - ring[:, axis], 1)
+        crossing = ring + ((limit - ring[:, axis]) / step)[:, None] * (end - ring)
+        crossing[:, axis] = limit
+        ring = np.stack([crossing, end], axis=1)[np.stack([crosses, after], axis=1)]
+    return ring
 
 
 def _polygons_of(path: Path) -> Pieces:
     try:
-        content = json.loads(path.read_text())
-        return [
-            [_open_ring(ring) for ring in polygon]
-            for geometry in _geometries(content)
-            for polygon in _rings(geometry)
-        ]
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        return [_piece(polygon) for g in _geometries(content) for polygon in _rings(g)]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise SlideError("no_tissue", f"{path} is not valid GeoJSON ({error}); {MEND}.") from error
 
@@ -88,11 +103,19 @@ def _rings(geometry: dict) -> list:
     return geometry["coordinates"] if geometry["type"] == "MultiPolygon" else []
 
 
+def _piece(polygon: list) -> list[np.ndarray]:
+    if not polygon:
+        raise ValueError("a polygon has no ring")
+    return [_open_ring(ring) for ring in polygon]
+
+
 def _open_ring(ring: list) -> np.ndarray:
     points = np.array(ring, np.float64)[:, :2]
-    if not np.isfinite(points).all() or len(points) < 4:
-        raise ValueError("a ring has fewer than 4 points or no numbers")
-    return points[:-1]
+    if (points[0] == points[-1]).all():  # closed, as it should be; not everybody does
+        points = points[:-1]
+    if not np.isfinite(points).all() or len(points) < 3:
+        raise ValueError("a ring has fewer than 3 corners or no numbers")
+    return points
 
 
 def _pieces_of_mask(

@@ -168,6 +168,13 @@ def given_coordinates(path: str, footprint: int, dimensions: tuple[int, int]) ->
             f"{path} is of a slide of {found.size0[0]} x {found.size0[1]} pixels, and this one has "
             f"{dimensions[0]} x {dimensions[1]}; correct column patches of slides.csv.",
         )
+    outside = np.flatnonzero((found.coords >= dimensions).any(axis=1))
+    if len(outside):
+        raise SlideError(
+            "no_tissue",
+            f"{path}: row {outside[0]} is at {tuple(found.coords[outside[0]].tolist())}, outside "
+            f"the slide ({dimensions[0]} x {dimensions[1]}); correct column patches of slides.csv.",
+        )
     return found.coords
 
 

@@ -21,12 +21,11 @@ class AreaOf:
         self.factor = self.shape[1] / width, self.shape[0] / height
         mask = np.zeros(self.shape, np.uint8)
         shift = 4  # OpenCV's fixed-point bits; pixel centres lie at whole numbers there
-        rings = [
-            np.rint((ring * self.factor - 0.5) * 2**shift).astype(np.int32)
-            for piece in pieces
-            for ring in piece
-        ]
-        cv2.fillPoly(mask, rings, 1, shift=shift)  # one call: even-odd, so tissue in holes counts
+        for piece in pieces:  # one by one: tissue in holes counts, and overlaps stay tissue
+            rings = [
+                np.rint((ring * self.factor - 0.5) * 2**shift).astype(np.int32) for ring in piece
+            ]
+            cv2.fillPoly(mask, rings, 1, shift=shift)
         self.integral = cv2.integral(mask, sdepth=cv2.CV_64F)
 
     def fraction(self, coords: np.ndarray, side: int) -> np.ndarray:

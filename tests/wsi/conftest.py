@@ -1,6 +1,5 @@
 """Slides made for the tests: pyramidal tiled TIFFs that OpenSlide opens, with known pixels."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-
-sys.path.insert(0, str(Path(__file__).parent))  # for stage_runs.py
 
 GLASS = (242, 240, 243)
 TISSUE = (190, 110, 170)
@@ -125,7 +122,7 @@ def damage_tile() -> Callable[..., None]:
 @pytest.fixture
 def run(make_slide, glass, tmp_path):
     """Return a function that lays patches on drawn pieces of a slide of bare glass, or of `rgb`."""
-    from stage_runs import blank_thumbnail, patch_drawn, write_tissue
+    from tests.wsi.stage_runs import blank_thumbnail, patch_drawn, write_tissue
 
     def run(
         pieces, width=5120, height=4096, mpp0=0.25, downsamples=(4, 16), rgb=None, slide=None,

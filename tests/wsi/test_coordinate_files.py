@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.wsi.stage_runs import blank_thumbnail, patch_drawn, ring, write_tissue
 from wsi.coordinate_files import CoordinateFileError, read_coordinates, write_clam_coordinates
 from wsi.outcome import write_failed
 from wsi.storage import Outcome, write_h5
@@ -92,29 +93,10 @@ def test_ours(tmp_path):
 
 def test_what_our_own_stage_writes(make_slide, glass, tmp_path):
     """The real file of make_patches, not an imitation."""
-    import json
-
-    from wsi.patches import make_patches
-
     slide = make_slide(tmp_path / "S1.tiff", glass(2048, 2048))
-    ring = [[0, 0], [2048, 0], [2048, 2048], [0, 2048], [0, 0]]
-    tissue = {
-        "features": [{"geometry": {"type": "Polygon", "coordinates": [ring]}}],
-        "outcome": vars(Outcome("S1", "find_tissue")),
-        "slide": {"mpp0": 0.25, "mpp_source": "drawn", "width0": 2048, "height0": 2048},
-    }
-    (tmp_path / "S1.geojson").write_text(json.dumps(tissue))
-    outcome = make_patches(
-        slide_id="S1",
-        slide=str(slide),
-        tissue=str(tmp_path / "S1.geojson"),
-        level2=str(tmp_path / "level2.h5"),
-        level1=str(tmp_path / "level1.h5"),
-        scale={"by": "mpp", "coarse": 4.0, "fine": 1.0},
-        size=64,
-        min_tissue=0.25,
-    )
-    assert outcome.ok
+    write_tissue(tmp_path / "S1.geojson", [[ring(0, 0, 2048, 2048)]], 2048, 2048)
+    blank_thumbnail(tmp_path, 256, 256)
+    assert patch_drawn(slide, tmp_path).ok
     coarse, fine = (read_coordinates(tmp_path / f"level{level}.h5") for level in (2, 1))
     assert (coarse.layout, coarse.footprint0, len(coarse.coords)) == ("ours", (1024, 1024), 4)
     assert (fine.layout, fine.footprint0, len(fine.coords)) == ("ours", (256, 256), 64)

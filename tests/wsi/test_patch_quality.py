@@ -5,8 +5,8 @@ import logging
 import cv2
 import numpy as np
 import pytest
-from stage_runs import ring, run_stages
 
+from tests.wsi.stage_runs import ring, run_stages
 from wsi.measures import NAMES
 from wsi.patch_quality import flags
 from wsi.storage import read_outcome

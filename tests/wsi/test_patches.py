@@ -3,8 +3,8 @@ import json
 import h5py
 import numpy as np
 import pytest
-from stage_runs import BY_MPP, PATCHES, SIZE, ring
 
+from tests.wsi.stage_runs import BY_MPP, PATCHES, SIZE, ring
 from wsi.grid import children, lay
 from wsi.patches import make_patches
 from wsi.storage import Outcome, read_h5, read_outcome, sha256_file
