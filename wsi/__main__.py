@@ -11,6 +11,7 @@ STAGES = {
     "make_patches": "wsi.patches",
     "list_slides": "wsi.slide_table",
     "fetch_weights": "wsi.weights",
+    "export_clam": "wsi.export",
     "extract_features": "wsi.extract",
 }
 

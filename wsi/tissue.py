@@ -1,9 +1,8 @@
 """Finding tissue on a slide: where it is, in level-0 pixels, as polygons with holes."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from wsi.clam.segmentation import PRESETS, ClamParameters, choose_level
+from wsi.clam.segmentation import choose_level, parameters_of
 from wsi.clam.segmentation import segment as segment_as_clam
 from wsi.fingerprint import fingerprint
 from wsi.folds import find_folds
@@ -111,6 +110,7 @@ def _scale(slide: Slide, given: float | None, scale_by: str) -> tuple[float, str
 
 def _facts(slide: Slide, mpp0: float, source: str) -> dict[str, object]:
     return {
+        "file": slide.path.name,
         "mpp0": mpp0,
         "mpp_source": source,
         "width0": slide.dimensions[0],
@@ -133,12 +133,7 @@ def _limits(parameters: Mapping[str, object]) -> dict[str, float]:
 
 def _pieces_of_clam(slide: Slide, parameters: Mapping[str, object]) -> Pieces:
     """Segment as CLAM does, from the level it takes."""
-    changed = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in parameters.items()
-        if name in ClamParameters.__dataclass_fields__
-    }
-    chosen = replace(PRESETS[parameters["preset"]], **changed)
+    chosen = parameters_of(parameters)
     level = chosen.seg_level
     if level < 0:
         level = choose_level(slide.level_dimensions)
