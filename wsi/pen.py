@@ -22,9 +22,9 @@ def find_pen(rgb: np.ndarray, mpp: float) -> np.ndarray:
     """Find blue, green, black and red ink (specification wsi 7.2).
 
     Certain ink is found by hue and saturation, or by being nearly black; the paler rim and the
-    dry parts that touch it belong to it. Red ink must be flat and far more saturated than blood:
-    pale red strokes are missed rather than blood taken away. Blue tissue of other stains
-    (trichrome, Alcian blue) looks like ink.
+    dry parts that touch it belong to it, and so does a flat tail that fades away. Red ink must be
+    flat and far more saturated than blood: pale red strokes are missed rather than blood taken
+    away. Blue tissue of other stains (trichrome, Alcian blue) looks like ink.
 
     Parameters
     ----------
@@ -54,8 +54,9 @@ def find_pen(rgb: np.ndarray, mpp: float) -> np.ndarray:
     pale_red = reddish & (saturation >= 150) & (value >= 130)
     pixel = (mpp / 1000) ** 2  # mm2
     reach = REACH_UM / mpp
-    pen = _strokes(coloured | black, pale, MIN_AREA / pixel, reach)
-    return pen | _strokes(red, pale_red, MIN_AREA_RED / pixel, reach)
+    tail = inked & flat & (saturation > PALE_SATURATION)  # of a pen running dry, of any length
+    pen = _strokes(coloured | black, tail, pale, MIN_AREA / pixel, reach)
+    return pen | _strokes(red, red, pale_red, MIN_AREA_RED / pixel, reach)
 
 
 def local_deviation(grey: np.ndarray, window: float) -> np.ndarray:
@@ -66,14 +67,19 @@ def local_deviation(grey: np.ndarray, window: float) -> np.ndarray:
     return np.sqrt((cv2.blur(grey * grey, (side, side)) - mean * mean).clip(0))
 
 
-def _strokes(certain: np.ndarray, pale: np.ndarray, min_pixels: float, reach: float) -> np.ndarray:
-    """Return the strokes with enough certain ink, with the pale ink near it that touches it."""
+def _strokes(certain, tail, pale, min_pixels: float, reach: float) -> np.ndarray:
+    """Return the strokes with enough certain ink, with their tails and the pale ink about both."""
     if not certain.any():
         return certain
+    core = _holding(certain | tail, certain, 1)
     side = 2 * round(reach) + 1
-    near = cv2.boxFilter(certain.astype(np.float32), -1, (side, side)) > 0.5 / side**2
-    pale = certain | (pale & near)
-    count, strokes = cv2.connectedComponents(pale.astype(np.uint8), connectivity=8)
-    ink = np.bincount(strokes[certain], minlength=count) >= min_pixels
-    ink[0] = False
-    return ink[strokes]
+    near = cv2.boxFilter(core.astype(np.float32), -1, (side, side)) > 0.5 / side**2
+    return _holding(core | (pale & near), certain, min_pixels)
+
+
+def _holding(mask: np.ndarray, certain: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Return the connected parts of `mask` that hold at least so many pixels of `certain`."""
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    enough = np.bincount(parts[certain], minlength=count) >= min_pixels
+    enough[0] = False
+    return enough[parts]

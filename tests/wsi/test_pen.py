@@ -87,6 +87,19 @@ def test_a_dry_pale_tail_belongs_to_its_stroke():
     assert not find_pen(coded(alone), 8.0).any()
 
 
+@pytest.mark.parametrize("ink", ["blue", "green"])
+def test_a_stroke_may_fade_over_any_length(ink):
+    rgb, ends = half_tissue(), np.linspace(1, 0.15, 60)
+    faded = np.zeros(rgb.shape[:2], bool)
+    for x, strength in zip(range(20, 260, 4), ends, strict=True):  # 2 mm
+        colour = 243 - strength * (243 - np.array(INKS[ink]))
+        rgb[40:60, x : x + 4] = colour
+        faded[40:60, x : x + 4] = True
+    picture = coded(rgb)
+    assert find_pen(picture, 8.0)[faded].mean() > 0.9
+    assert not segment(picture, 8.0, **PARAMETERS).tissue[:90, :280].any()
+
+
 def test_a_speck_is_no_stroke():
     rgb, _ = stroke(half_tissue(), INKS["black"], 8, (40, 60), (50, 60))
     assert not find_pen(coded(rgb), 8.0).any()
