@@ -38,7 +38,7 @@ PROCESS_LIST = {}
 if config["tissue"]["process_list"]:
     from wsi.clam.process_list import overrides  # numpy: only where it is asked for
 
-    PROCESS_LIST = overrides(config["tissue"]["process_list"])
+    PROCESS_LIST = overrides(config["tissue"]["process_list"], TISSUE)
 TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
 TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
 SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from wsi.clam.process_list import ProcessRow, write_process_list
-from wsi.clam.segmentation import PRESETS, ClamParameters, choose_level
+from wsi.clam.segmentation import choose_level, parameters_of
 from wsi.outlines import read_outlines
 from wsi.patch_quality import FLAGS
 from wsi.stain import outliers
-from wsi.storage import atomic, read_h5, read_outcome
+from wsi.storage import atomic, read_attributes, read_h5, read_outcome
 
 BLURRED_SLIDE = 0.3  # share of coarse patches out of focus
 COLUMNS = (
@@ -39,7 +40,7 @@ def list_slides(
     ----------
     slides : id -> path of the file, in the order of the slide table.
     tissue, patches : what find_tissue and make_patches wrote (coarse), in the same order.
-    settings : how patches were laid (``rule``, ``padding``).
+    settings : how patches are laid (``rule``, ``padding``) where a slide's file does not say.
     table : CSV to write, a row a slide; ``look`` says why a person should look at it.
     process_list : CSV to write, CLAM's ``process_list_autogen.csv``.
     """
@@ -59,7 +60,12 @@ def list_slides(
     writer.writerows(rows)
     with atomic(table) as partial:
         partial.write_text(text.getvalue())
-    write_process_list(process_list, _process_rows(slides, known, rows, settings))
+    laid = {
+        row["slide_id"]: json.loads(read_attributes(path)["patches"])
+        for row, path in zip(rows, patches, strict=True)
+        if row["status"] == "ok"
+    }
+    write_process_list(process_list, _process_rows(slides, known, rows, laid, settings))
 
 
 def _row(
@@ -112,12 +118,14 @@ def _process_rows(
     slides: Mapping[str, str],
     known: Mapping[str, Mapping[str, object]],
     rows: Sequence[Mapping[str, object]],
+    laid: Mapping[str, Mapping[str, object]],
     settings: Mapping[str, object],
 ) -> Iterable[ProcessRow]:
     for row in rows:
         slide = row["slide_id"]
-        facts = known.get(slide, {})
-        parameters = _clam_parameters(facts.get("parameters", {"preset": "default"}))
+        facts, how = known.get(slide, {}), laid.get(slide, settings)
+        # where tissue was found our own way, the parameters are those of CLAM's command
+        parameters = parameters_of(facts.get("parameters", {"preset": "default"}))
         levels = facts.get("level_dimensions")
         chosen = choose_level(levels) if levels else -1
         if parameters.seg_level < 0:
@@ -128,12 +136,6 @@ def _process_rows(
             process=False,
             status="processed" if row["status"] == "ok" else "failed_seg",
             vis_level=chosen,
-            use_padding=bool(settings["padding"]),
-            contour_fn="four_pt" if settings["rule"] == "fraction" else str(settings["rule"]),
+            use_padding=bool(how["padding"]),
+            contour_fn="four_pt" if how["rule"] == "fraction" else str(how["rule"]),
         )
-
-
-def _clam_parameters(parameters: Mapping[str, object]) -> ClamParameters:
-    """Return CLAM's parameters; where tissue was found our own way, those of its command."""
-    fields = {k: v for k, v in parameters.items() if k in ClamParameters.__dataclass_fields__}
-    return replace(PRESETS.get(str(parameters["preset"]), PRESETS["clam"]), **fields)

@@ -5,8 +5,8 @@ import csv
 import cv2
 import numpy as np
 import pytest
-from stage_runs import LIMITS, PATCHES, settings_of
 
+from tests.wsi.stage_runs import LIMITS, PATCHES, settings_of
 from wsi.clam.process_list import COLUMNS as PROCESS_COLUMNS
 from wsi.clam.process_list import overrides, read_process_list
 from wsi.clam.segmentation import PRESETS, ClamParameters

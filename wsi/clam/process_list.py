@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from wsi.clam.grid import RULES
-from wsi.clam.segmentation import PRESETS, ClamParameters
+from wsi.clam.segmentation import PRESETS, ClamParameters, parameters_of
 from wsi.storage import atomic
 
 COLUMNS = (
@@ -228,8 +228,15 @@ PARSERS: dict[str, tuple[Callable[[str], object], str]] = {
 }
 
 
-def overrides(path: str | Path) -> dict[str, tuple[dict[str, object], dict[str, object]]]:
+def overrides(
+    path: str | Path, settings: Mapping[str, object]
+) -> dict[str, tuple[dict[str, object], dict[str, object]]]:
     """Return what the rows of a process list say, as plain settings by file name.
+
+    Parameters
+    ----------
+    path : see :func:`read_process_list`.
+    settings : preset and parameters of all slides; empty cells take theirs.
 
     Returns
     -------
@@ -245,5 +252,5 @@ def overrides(path: str | Path) -> dict[str, tuple[dict[str, object], dict[str, 
             {k: list(v) if isinstance(v, tuple) else v for k, v in vars(row.parameters).items()},
             {"rule": row.contour_fn, "padding": row.use_padding},
         )
-        for name, row in read_process_list(path).items()
+        for name, row in read_process_list(path, parameters_of(settings)).items()
     }

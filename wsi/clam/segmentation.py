@@ -4,7 +4,7 @@ Specification wsi 1. Everything is exact: golden arrays made by CLAM are compare
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import cv2
@@ -52,6 +52,16 @@ PRESETS: Mapping[str, ClamParameters] = MappingProxyType(
         "tcga": ClamParameters(a_t=16, a_h=4),
     }
 )
+
+
+def parameters_of(settings: Mapping[str, object]) -> ClamParameters:
+    """Return the preset that settings name (else the command's), with the fields they change."""
+    changed = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if name in ClamParameters.__dataclass_fields__
+    }
+    return replace(PRESETS.get(str(settings["preset"]), PRESETS["clam"]), **changed)
 
 
 def choose_level(level_dimensions: Sequence[tuple[int, int]]) -> int:

@@ -9,6 +9,7 @@ from wsi.clam.process_list import (
     PARSERS,
     ProcessListError,
     ProcessRow,
+    overrides,
     read_process_list,
     write_process_list,
 )
@@ -169,3 +170,18 @@ def test_no_file_and_no_text(path):
     path.write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(ProcessListError, match="not a CSV file in UTF-8"):
         read_process_list(path)
+
+
+def test_empty_cells_take_what_all_slides_have(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text('slide_id,process,a_t,keep_ids\na.svs,1,,"0,2"\nb.svs,1,5,\nc.svs,0,7,\n')
+    found = overrides(path, {"preset": "tcga", "close_um": 30, "mthresh": 9, "exclude_ids": [4]})
+    assert list(found) == ["a.svs", "b.svs"]
+    tissue, patches = found["a.svs"]
+    expected = vars(ClamParameters(a_t=16, a_h=4, mthresh=9)) | {
+        "keep_ids": [0, 2],
+        "exclude_ids": [4],
+    }
+    assert tissue == expected  # plain values: no tuples, nothing of our own segmentation
+    assert patches == {"rule": "four_pt", "padding": True}
+    assert (found["b.svs"][0]["a_t"], found["b.svs"][0]["keep_ids"]) == (5, [])
