@@ -12,6 +12,8 @@ PLAUSIBLE = (0.001, 0.95)  # share of the scanned area; outside it other limits 
 GLASS_ROUGHNESS = 3.0  # grey levels: glass is flatter than this
 FILL_ROUGHNESS = 2.0  # even pale tissue on a saturated scan is rougher
 DARK_FIELD = 80  # brightest channel, median: bright on black, not stained tissue on glass
+GLASS_SHADES = 8  # grey levels about the commonest: uneven light, borders of scanner tiles
+MIN_GLASS = 0.1  # of the bright pixels; less beside pure white is a rim of tissue
 SMOOTH_UM = 20.0  # faint tissue is told from noise by its extent
 WINDOW_UM = 72.0  # of local entropy
 PADDING = 5
@@ -90,6 +92,9 @@ def segment(
 def white_point(colours: np.ndarray, darkest: int = 200) -> np.ndarray:
     """Return the colour of bare glass, ``[3]`` float32: the commonest bright grey, per channel.
 
+    Pure white fills what a scanner left out. It is not looked at where what else is bright is of
+    one shade, as glass is and pale tissue is not.
+
     Parameters
     ----------
     colours : ``[N, 3]`` uint8, pixels of the scanned area.
@@ -99,8 +104,17 @@ def white_point(colours: np.ndarray, darkest: int = 200) -> np.ndarray:
     bright = colours[colours.min(axis=1) > darkest]
     if len(bright) == 0:
         return np.full(3, 255, np.float32)
+    shaded = bright[bright.min(axis=1) < 255]
+    if len(shaded) >= MIN_GLASS * len(bright):
+        glass = _commonest(shaded)
+        if (np.abs(shaded - glass).max(axis=1) <= GLASS_SHADES).mean() > 0.5:
+            return glass
+    return _commonest(bright)
+
+
+def _commonest(colours: np.ndarray) -> np.ndarray:
     return np.array(
-        [np.bincount(bright[:, c], minlength=256).argmax() for c in range(3)], np.float32
+        [np.bincount(colours[:, c], minlength=256).argmax() for c in range(3)], np.float32
     )
 
 

@@ -221,6 +221,16 @@ def test_the_white_point_is_the_commonest_bright_colour():
     np.testing.assert_array_equal(white_point(colours[:0]), (255, 255, 255))
 
 
+def test_pure_white_that_fills_what_was_not_scanned_is_no_glass():
+    rng = np.random.default_rng(0)
+    white, glass = np.full((900, 3), 255), np.array(GLASS) + rng.integers(-3, 3, (300, 1))
+    np.testing.assert_allclose(white_point(np.uint8(np.vstack([white, glass]))), GLASS, atol=3)
+    few = np.uint8(np.vstack([white, glass[:50]]))  # a rim about saturated glass
+    np.testing.assert_array_equal(white_point(few), (255, 255, 255))
+    pale = rng.integers(210, 255, (300, 1)) - np.array([0, 8, 2])  # tissue on saturated glass
+    np.testing.assert_array_equal(white_point(np.uint8(np.vstack([white, pale]))), (255, 255, 255))
+
+
 def test_optical_density_is_summed_over_channels():
     rgb = np.array([[[99, 99, 99], [255, 255, 255]]], np.uint8)
     density = optical_density(rgb, np.full(3, 255, np.float32))
@@ -248,6 +258,14 @@ def test_real_tissue_without_glass_is_never_split(real_slides):
         assert found.method == FIRST, path.name
         assert found.tissue.mean() > 0.9, path.name
         assert not found.pen.any(), path.name
+
+
+@pytest.mark.realdata
+def test_the_glass_of_a_real_scan_is_not_the_white_that_fills_it(real_slides):
+    with Slide(real_slides / "native" / "TCGA-CR-7395-01A-01-TS1.svs") as slide:
+        rgb = slide.overview(8.0)
+    assert (rgb == 255).all(axis=2).mean() > 0.15
+    np.testing.assert_allclose(white_point(rgb.reshape(-1, 3)), (241, 236, 239), atol=4)
 
 
 @pytest.mark.realdata
