@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from wsi.folds import find_folds
 from wsi.reader import Slide
@@ -113,6 +114,16 @@ def test_folds_at_the_border_of_a_real_section(real_slides):
     assert found[420:580, 15:60].sum() > 800
     assert found[825:870, 650:800].sum() > 800
     assert not found[150:750, 200:900].any()
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("mpp", [0.5, 1.0, 2.0])
+def test_crowded_epithelium_between_lumens_is_no_fold(real_slides, mpp):
+    rgb = np.asarray(Image.open(real_slides / "hp_slide.jpeg").convert("RGB"))
+    rgb = cv2.resize(rgb, None, fx=mpp / 8, fy=mpp / 8, interpolation=cv2.INTER_AREA)
+    tissue = segment(rgb, 8.0, close_um=30.0, min_area_mm2=0.05, min_hole_mm2=0.02).tissue
+    assert tissue.any()
+    assert not find_folds(rgb, tissue, 8.0, np.array((244, 248, 244))).any()
 
 
 @pytest.mark.realdata
