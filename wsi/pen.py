@@ -15,6 +15,7 @@ FLAT = 8.0  # grey levels: local standard deviation of a stroke; most tissue is 
 WINDOW_UM = 40.0  # of that deviation
 REACH_UM = 250.0  # a halo out of focus is no wider
 MIN_AREA = 0.01  # mm2 of certain ink in one stroke: 0.1 x 0.1 mm, less than any pen draws
+MIN_AREA_COLOURED = 0.005  # tissue and pigment are black in places, but not green or blue
 MIN_AREA_RED = 0.05
 
 
@@ -56,6 +57,7 @@ def find_pen(rgb: np.ndarray, mpp: float) -> np.ndarray:
     reach = REACH_UM / mpp
     tail = inked & flat & (saturation > PALE_SATURATION)  # of a pen running dry, of any length
     pen = _strokes(coloured | black, tail, pale, MIN_AREA / pixel, reach)
+    pen |= _strokes(coloured, tail, pale, MIN_AREA_COLOURED / pixel, reach)
     return pen | _strokes(red, red, pale_red, MIN_AREA_RED / pixel, reach)
 
 

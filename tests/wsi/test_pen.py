@@ -100,6 +100,12 @@ def test_a_stroke_may_fade_over_any_length(ink):
     assert not segment(picture, 8.0, **PARAMETERS).tissue[:90, :280].any()
 
 
+def test_a_fine_coloured_stroke_is_ink_where_a_black_one_might_be_pigment():
+    for ink, found in (("blue", True), ("green", True), ("black", False)):
+        rgb, _ = stroke(half_tissue(), INKS[ink], 3, (40, 60), (64, 60))  # 0.2 x 0.04 mm
+        assert find_pen(coded(rgb), 8.0).any() == found, ink
+
+
 def test_a_speck_is_no_stroke():
     rgb, _ = stroke(half_tissue(), INKS["black"], 8, (40, 60), (50, 60))
     assert not find_pen(coded(rgb), 8.0).any()
