@@ -13,7 +13,7 @@ from wsi.outlines import FOLD, MASK_MPP, PEN, TISSUE, read_outlines
 from wsi.patch_quality import FLAGS, flags, measure_patches
 from wsi.picture import draw_grid
 from wsi.reader import Slide
-from wsi.scale import RATIO, ReadPlan, plan_fine
+from wsi.scale import CHILDREN, RATIO, ReadPlan, plan_fine
 from wsi.storage import Outcome, write_h5
 from wsi.tissue_area import AreaOf
 
@@ -71,6 +71,7 @@ def make_patches(
         if given:
             coords = given_coordinates(given, coarse.footprint, opened.dimensions)
         else:
+            by_level = (opened.level_dimensions, coarse.level) if scale["by"] == "level" else None
             coords = lay(
                 regions[TISSUE],
                 shares[TISSUE],
@@ -78,9 +79,7 @@ def make_patches(
                 patches,
                 dimensions=opened.dimensions,
                 bounds=opened.bounds,
-                clam_level=(opened.level_dimensions, coarse.level)
-                if scale["by"] == "level"
-                else None,
+                clam_level=by_level,
             )
         if not len(coords):
             raise SlideError("no_tissue", why_no_patch(patches, shares[TISSUE], coarse, opened))
@@ -92,24 +91,7 @@ def make_patches(
     columns = _columns(coords, coarse.footprint, shares, measured.coarse)
     columns["unreadable"] = measured.unreadable
     fine_columns = _columns(children(coords, fine.footprint), fine.footprint, shares, measured.fine)
-    lost = np.zeros(len(coords), bool)
-    dropped = {}
-    for flag in drop:
-        hit = (columns["flags"] >> FLAGS.index(flag) & 1).astype(bool)
-        dropped[flag] = int(hit.sum())
-        lost |= hit
-    if lost.any():
-        log.warning(
-            "slide %s: %d of %d coarse patches dropped (%s)",
-            *(slide_id, lost.sum(), len(lost)),
-            ", ".join(f"{flag} {count}" for flag, count in dropped.items()),
-        )
-    if lost.all():
-        raise SlideError(
-            "no_tissue",
-            f"all {len(lost)} coarse patches are flagged ({dropped}) and dropped; look at the "
-            "slide, and drop less (tissue: drop).",
-        )
+    lost, dropped = _dropped(columns["flags"], drop, slide_id)
     shared = {
         **{name: facts[name] for name in ("mpp0", "mpp_source", "width0", "height0", "bounds")},
         "fingerprint": facts["fingerprint"],
@@ -126,7 +108,7 @@ def make_patches(
     }
     for path, plan, table, repeats, target in (
         (level2, coarse, columns, 1, scale["coarse"]),
-        (level1, fine, fine_columns, RATIO * RATIO, scale["fine"]),
+        (level1, fine, fine_columns, CHILDREN, scale["fine"]),
     ):
         kept = np.repeat(~lost, repeats)
         write_h5(
@@ -194,6 +176,27 @@ def _columns(
         **measures,
         "flags": flags(tissue, pen, fold, measures["focus"]),
     }
+
+
+def _dropped(
+    found: np.ndarray, drop: Sequence[str], slide_id: str
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Return which coarse patches are left out, and how many have each flag."""
+    hits = {flag: (found >> FLAGS.index(flag) & 1).astype(bool) for flag in drop}
+    counts = {flag: int(hit.sum()) for flag, hit in hits.items()}
+    lost = np.logical_or.reduce([np.zeros(len(found), bool), *hits.values()])
+    said = ", ".join(f"{flag} {count}" for flag, count in counts.items())
+    if lost.all():
+        raise SlideError(
+            "no_tissue",
+            f"all {len(lost)} coarse patches are flagged ({said}) and dropped; look at the slide, "
+            "and drop less (tissue: drop).",
+        )
+    if lost.any():
+        log.warning(
+            "slide %s: %d of %d coarse patches dropped (%s)", slide_id, lost.sum(), len(lost), said
+        )
+    return lost, counts
 
 
 def _share(values: np.ndarray, flag: str) -> float:
