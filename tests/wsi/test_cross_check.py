@@ -118,8 +118,9 @@ def test_no_tile_of_a_real_slide_is_called_damaged(real_slides):
 def swapped(tmp_path):
     """A slide of which each of some tiles shows what is elsewhere: it decodes without complaint."""
 
-    def make(levels, numbers):
-        encode, shown, count = jpeg(), tissue(256, 256, seed=9) // 2, iter(range(10_000))
+    def make(levels, numbers, shown=None):
+        shown = tissue(256, 256, seed=9) // 2 if shown is None else shown
+        encode, count = jpeg(), iter(range(10_000))
         one = lambda tile: encode(shown if next(count) in numbers else tile)  # noqa: E731
         return write_tiff(tmp_path / "swapped.tiff", levels, one, photometric="ycbcr")
 
@@ -142,10 +143,11 @@ def test_a_tile_that_decodes_to_other_tissue_is_damaged(swapped, number):
 
 def test_tiles_of_the_sample_taken_at_opening_are_compared_too(swapped):
     """They were decoded before it was known that levels can be compared."""
-    path = swapped(pyramid(tissue(*SIZE)), set(range(0, 42, 5)))
+    rough = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    path = swapped(pyramid(tissue(*SIZE)), {9, 30}, rough)  # takes most bytes: it is in the sample
     with Slide(path) as slide:
         slide._read(0, 0, 0, *SIZE[::-1])
-        assert {row * 7 + column for _, column, row in slide.damaged} == set(range(0, 42, 5))
+        assert set(slide.damaged) == {(0, 2, 1), (0, 2, 4)}
 
 
 def test_the_overview_marks_damage_where_the_decoder_reduces(swapped, monkeypatch):
@@ -173,6 +175,24 @@ def test_where_the_next_level_is_damaged_the_one_after_tells(swapped, damage_til
     with Slide(path) as slide:
         slide._read(0, 0, 0, 512, 512)
         assert set(slide.damaged) == {(0, 1, 1)}
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+def test_what_libjpeg_only_warns_of_is_damage_where_no_level_can_tell(tmp_path, subsampling):
+    """A single level, and the second half of a tile's bytes is lost."""
+    whole, count = jpeg(subsampling=subsampling), iter(range(100))
+
+    def encode(tile):
+        data = whole(tile)
+        return data if next(count) != 1 else data[: len(data) // 2] + bytes(len(data) // 2)
+
+    options = {"photometric": "ycbcr", "subsampling": subsampling}
+    path = write_tiff(tmp_path / "a.tiff", [tissue(600, 600)], encode, **options)
+    with Slide(path) as slide:
+        assert slide.backend == "tiff"
+        rgb, _ = slide.read(0, 0, 0, 600, 600)
+        assert set(slide.damaged) == {(0, 1, 0)}
+        assert (rgb[:256, 256:512] == 255).all()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OverflowError, IndexError, ZeroDivisionError])
