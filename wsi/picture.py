@@ -13,6 +13,7 @@ LONG_SIDE = 1024
 HOLE = (86, 180, 233)  # light blue
 GRID = (0, 62, 122)  # dark blue, apart from tissue's pinks and the green outline
 DROPPED = (213, 94, 0)
+SMALL = 24  # pixels: a wide line would cover what it goes around
 QUALITY = 85
 
 
@@ -42,7 +43,8 @@ def draw_thumbnail(
             for i, ring in enumerate(piece):
                 points = np.rint((ring - corner) / factor * scale).astype(np.int32)
                 colour = HOLE if i else COLOURS[kind]
-                cv2.polylines(picture, [points], True, colour, 2, cv2.LINE_AA)
+                width = 1 if np.ptp(points, axis=0).max() < SMALL else 2
+                cv2.polylines(picture, [points], True, colour, width, cv2.LINE_AA)
     _write(picture, path)
 
 
