@@ -21,6 +21,7 @@ TRAINING = {
 EVALUATION = {f"{what} of {name}" for what in ("evaluation", "attention heatmaps")
               for name in ("advmil", "nll")} | {"comparison of advmil nll"}  # fmt: skip
 REPORT = {"report"}
+TABLE = {"table of slides"}
 BEHIND_TRAINING = TRAINING | EVALUATION | REPORT
 BEHIND_FEATURES = COHORT | BEHIND_TRAINING
 
@@ -73,7 +74,7 @@ def test_a_new_slide_runs_its_own_stages_and_what_sees_the_whole_cohort(finished
             planned = finished.planned()
     finally:
         (folder / "data/slides/S999.tiff").unlink()
-    expected = jobs_of_slide("S999") | {f"clusters of {patient}"} | FOLDS | BEHIND_FEATURES
+    expected = jobs_of_slide("S999") | {f"clusters of {patient}"} | FOLDS | TABLE | BEHIND_FEATURES
     assert planned == expected
 
 
@@ -87,7 +88,7 @@ def test_a_changed_slide_file_runs_what_is_behind_it_and_no_other_slide(finished
     finally:
         slide.write_bytes(before)
         os.utime(slide, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert planned == jobs_of_slide("S001") | {f"clusters of {patient}"} | BEHIND_FEATURES
+    assert planned == jobs_of_slide("S001") | {f"clusters of {patient}"} | TABLE | BEHIND_FEATURES
 
 
 def test_a_changed_tissue_parameter_runs_all_slides_but_neither_folds_nor_weights(finished):
@@ -95,7 +96,7 @@ def test_a_changed_tissue_parameter_runs_all_slides_but_neither_folds_nor_weight
     slides = slides_of(finished)
     per_slide = set().union(*map(jobs_of_slide, slides))
     clusters = {f"clusters of {patient}" for patient in slides.values()}
-    assert planned == per_slide | clusters | BEHIND_FEATURES
+    assert planned == per_slide | clusters | TABLE | BEHIND_FEATURES
 
 
 def test_a_changed_training_parameter_of_one_experiment_trains_that_one(finished):
@@ -127,6 +128,7 @@ def test_a_changed_label_deals_folds_again_and_trains_but_touches_no_slide(finis
         ("mil/graphs.py", {"graph"} | BEHIND_FEATURES),
         ("wsi/extract.py", {"features", "graph", "clusters"} | BEHIND_FEATURES),
         ("mil/report/methods.html", REPORT),
+        ("wsi/slide_table.py", TABLE | REPORT),
         ("mil/heatmaps.py", {"attention heatmaps of advmil", "attention heatmaps of nll"} | REPORT),
     ],
 )  # fmt: skip
