@@ -142,7 +142,7 @@ def test_a_broken_link(tmp_path):
         Slide(tmp_path / "a.svs")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file; see test_damaged_files")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file; see test_cross_check")
 def test_a_file_that_may_not_be_read(exact, tmp_path):
     path = tmp_path / "a.tiff"
     path.write_bytes(exact.read_bytes())
