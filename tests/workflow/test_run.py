@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("finished")
 RULES = {
     "find_tissue": "S001.log",
     "make_patches": "S001.log",
+    "list_slides": None,
     "fetch_weights": "resnet50.log",
     "extract_features": "resnet50/S001.log",
     "build_graph": "resnet50/S001.log",
