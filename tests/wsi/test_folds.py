@@ -74,8 +74,10 @@ def test_plain_tissue_has_no_fold():
 @pytest.mark.parametrize("points", [[(120, 120), (450, 380)], [(57, 80), (57, 420)]])
 def test_a_strip_of_cells_is_no_fold(points):
     """Denser, but of another stain mixture."""
-    rgb, tissue = picture(nest=strip(points, 20))
-    assert not find_folds(rgb, tissue, 8.0, GLASS).any()
+    cells = strip(points, 20)
+    for more in (0.0, 0.4):  # with the colour of two layers, too
+        rgb, tissue = picture(more * cells, cells)
+        assert not find_folds(rgb, tissue, 8.0, GLASS).any()
 
 
 def test_broad_and_short_dark_areas_are_no_folds():
