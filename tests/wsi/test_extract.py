@@ -270,6 +270,20 @@ def tiles(make_slide, noise, tmp_path):
     return tiles
 
 
+@pytest.mark.parametrize("compression", ["deflate", "jpeg"])
+def test_both_back_ends_give_the_same_features(
+    run, lay, make_slide, noise, tmp_path, monkeypatch, compression
+):
+    slide = make_slide(tmp_path / "a.tiff", noise(1030, 2050, seed=3), compression=compression)
+    patches = lay(slide)
+    _, direct = run(slide, patches, name="direct.h5")
+    monkeypatch.setattr("wsi.reader.opening.PLAIN_TIFF", ())
+    with Slide(slide) as opened:
+        assert opened.backend == "openslide"
+    _, openslides = run(slide, patches, name="openslide.h5")
+    np.testing.assert_array_equal(read_features(direct)[0], read_features(openslides)[0])
+
+
 def test_a_few_damaged_patches_are_counted_and_the_others_are_right(run, lay, tiles, damage_tile):
     whole, damaged = tiles("whole.tiff"), tiles("damaged.tiff")
     patches = lay(whole, size=32)
