@@ -271,17 +271,24 @@ def tiles(make_slide, noise, tmp_path):
 
 
 @pytest.mark.parametrize("compression", ["deflate", "jpeg"])
+@pytest.mark.parametrize(
+    ("height", "width", "tolerance"),
+    # where levels have no whole ratio OpenSlide begins a fraction of a pixel beside the patch:
+    # half a grey level in the mean colour of a picture without two alike places
+    [(1024, 2048, 0), (1030, 2050, 0.5 / 255)],
+)
 def test_both_back_ends_give_the_same_features(
-    run, lay, make_slide, noise, tmp_path, monkeypatch, compression
+    run, lay, make_slide, noise, tmp_path, monkeypatch, compression, height, width, tolerance
 ):
-    slide = make_slide(tmp_path / "a.tiff", noise(1030, 2050, seed=3), compression=compression)
+    slide = make_slide(tmp_path / "a.tiff", noise(height, width, 3), compression=compression)
     patches = lay(slide)
     _, direct = run(slide, patches, name="direct.h5")
     monkeypatch.setattr("wsi.reader.opening.PLAIN_TIFF", ())
     with Slide(slide) as opened:
         assert opened.backend == "openslide"
     _, openslides = run(slide, patches, name="openslide.h5")
-    np.testing.assert_array_equal(read_features(direct)[0], read_features(openslides)[0])
+    difference = read_features(direct)[0] - read_features(openslides)[0]
+    assert abs(difference).max() <= tolerance
 
 
 def test_a_few_damaged_patches_are_counted_and_the_others_are_right(run, lay, tiles, damage_tile):
