@@ -86,9 +86,12 @@ def polygons(mask: np.ndarray, corner: Sequence[float], factor: Sequence[float])
     corner : where the mask begins, x and y in level-0 pixels.
     factor : level-0 pixels per mask pixel, x and y.
     """
-    # drawn at twice the size, outlines run along pixel borders and not through pixel centres
-    double = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
-    contours, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    # pixels at odd places, the lines between them at even ones: OpenCV's contours run through the
+    # outermost places that are set, which are those lines
+    lines = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), np.uint8)
+    lines[1::2, 1::2] = mask
+    lines = cv2.dilate(lines, np.ones((3, 3), np.uint8))
+    contours, tree = cv2.findContours(lines, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if tree is None:
         return []
     pieces = {
@@ -97,7 +100,5 @@ def polygons(mask: np.ndarray, corner: Sequence[float], factor: Sequence[float])
     for i in range(len(contours)):
         if tree[0][i][3] in pieces and len(contours[i]) > 2:
             pieces[tree[0][i][3]].append(contours[i])
-    outlines = [
-        [(ring[:, 0] + 0.5) / 2 * factor + corner for ring in piece] for piece in pieces.values()
-    ]
+    outlines = [[ring[:, 0] / 2 * factor + corner for ring in piece] for piece in pieces.values()]
     return sorted(outlines, key=lambda piece: tuple(piece[0].min(axis=0)))
