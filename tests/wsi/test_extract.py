@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import openslide
 import pytest
@@ -7,11 +6,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.wsi.stage_runs import blank_thumbnail, patch_drawn, ring, write_tissue
 from wsi import encoders
 from wsi.encoders import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from wsi.extract import PatchReader, extract_features
-from wsi.outlines import write_outlines
-from wsi.patches import make_patches
 from wsi.reader import Slide
 from wsi.storage import (
     Outcome,
@@ -58,37 +56,10 @@ def lay(tmp_path):
     def lay(slide, size=64, mpp0=0.25):
         with Slide(slide) as opened:
             width, height = opened.dimensions
-        ring = np.array([[0, 0], [width, 0], [width, height], [0, height]])
-        facts = {
-            "mpp0": mpp0,
-            "mpp_source": "drawn",
-            "width0": width,
-            "height0": height,
-            "bounds": [0, 0, width, height],
-            "white": [242, 240, 243],
-            "fingerprint": "drawn",
-        }
-        write_outlines(tmp_path / "S1.geojson", "S1", {"Tissue": [[ring]]}, facts)
-        cv2.imwrite(str(tmp_path / "S1.jpg"), np.full((64, 64, 3), 240, np.uint8))
-        outcome = make_patches(
-            slide_id="S1",
-            slide=str(slide),
-            tissue=str(tmp_path / "S1.geojson"),
-            thumbnail=str(tmp_path / "S1.jpg"),
-            level2=str(tmp_path / "level2.h5"),
-            level1=str(tmp_path / "level1.h5"),
-            picture=str(tmp_path / "grid.jpg"),
-            scale={"by": "mpp", "coarse": 4.0, "fine": 1.0},
-            patches={
-                "size": size,
-                "step": None,
-                "grid": "slide",
-                "rule": "fraction",
-                "min_tissue": 0.0,
-                "padding": True,
-                "pad": "background",
-            },
-        )
+        whole = ring(0, 0, width, height)
+        write_tissue(tmp_path / "S1.geojson", [[whole]], width, height, mpp0)
+        blank_thumbnail(tmp_path, 64, 64)
+        outcome = patch_drawn(slide, tmp_path, size=size, min_tissue=0.0)
         assert outcome.ok
         return tmp_path / "level1.h5"
 
