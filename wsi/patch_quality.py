@@ -13,7 +13,7 @@ MPP = 2.0  # um per pixel at which colour and focus are measured
 FLAGS = ("pen", "fold", "blur")  # bit 0, 1, 2 of a patch's flags
 MOST_PEN = 0.05  # share of a patch; more flags it
 MOST_FOLD = 0.2
-UNJUDGED = 0.5  # of a coarse patch's children with something to judge; fewer give it no focus
+LEAST_JUDGED = 0.5  # of a coarse patch's children with something to judge; fewer give it no focus
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def measure_patches(
 
 def _focus_of_coarse(focus: np.ndarray) -> np.ndarray:
     """Return the median focus of the children of each patch; NaN where most have none."""
-    judged = np.isfinite(focus).mean(axis=1) >= UNJUDGED
+    judged = np.isfinite(focus).mean(axis=1) >= LEAST_JUDGED
     result = np.full(len(focus), np.nan, np.float32)
     result[judged] = np.nanmedian(focus[judged].astype(np.float32), axis=1)
     return result

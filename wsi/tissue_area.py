@@ -29,7 +29,8 @@ class AreaOf:
             where, piece = self._filled(outline, inside)
             covered = mask[where].copy()  # by another piece, perhaps in a hole of this one
             mask[where] = piece
-            for hole in holes:
+            for hole in holes:  # kept within its outline's box: it must not cut other pieces
+                hole = np.clip(hole, outline.min(axis=0), outline.max(axis=0))
                 where_hole, empty = self._filled(hole, strictly_inside)
                 mask[where_hole] &= ~empty
             mask[where] |= covered

@@ -43,3 +43,12 @@ def test_the_area_of_tissue_as_smooth_as_real_one_is_that_of_its_pixels():
     mask = blobs(2, 8)
     total = sum(map(area, polygons(mask, (0, 0), (1, 1))))
     assert total == pytest.approx(mask.sum(), rel=0.01)
+
+
+def test_a_hole_drawn_beside_its_outline_cuts_nothing():
+    def square(x, y):
+        return np.array([[x, y], [x + 320, y], [x + 320, y + 320], [x, y + 320]], float)
+
+    there, elsewhere = square(640, 640), square(1600, 1600)
+    found = AreaOf([[elsewhere], [there, elsewhere]], 3200, 3200, 32)
+    np.testing.assert_array_equal(found.fraction(np.array([[640, 640], [1600, 1600]]), 320), 1)
