@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from wsi.encoders import Encoder, preprocess
+from wsi.encoders import Encoder
 from wsi.outcome import SlideError, slide_stage
+from wsi.preprocess import preprocess
 from wsi.progress import Progress
 from wsi.reader import Slide
 from wsi.scale import CHILDREN, RATIO
