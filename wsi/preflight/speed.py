@@ -30,7 +30,8 @@ def time_encoder(
     """
     import torch
 
-    from wsi.encoders import find_encoder, preprocess
+    from wsi.encoders import find_encoder
+    from wsi.preprocess import preprocess
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
