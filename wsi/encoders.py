@@ -20,8 +20,15 @@ class Encoder:
     name : name in the configuration.
     build : returns the network, ``[B, 3, input_size, input_size]`` to ``[B, width]``.
     width : number of features, D.
-    input_size : side that patches are resized to, antialiased.
+    input_size : side of the input.
     mean, std : normalisation of the input after division by 255.
+    resize : side that patches are resized to before a centre crop to `input_size`; None is
+        `input_size`, no crop.
+    interpolation : ``bilinear`` or ``bicubic``, always antialiased.
+    half : half precision to try on a GPU; ``float16`` suits convolutional networks, ``bfloat16``
+        transformers, whose activations grow beyond float16's range.
+    pooling : in words, what becomes of the last feature map or tokens.
+    trained_on_tcga : whether slides of TCGA were seen in training; None where it is not known.
     pretrained : timm's name of the published ImageNet weights, or None.
     adapt : turns a published state dict into one for `build`'s network.
     licence : of the published weights.
@@ -33,6 +40,11 @@ class Encoder:
     input_size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    resize: int | None = None
+    interpolation: str = "bilinear"
+    half: str = "float16"
+    pooling: str = "mean of the map"
+    trained_on_tcga: bool | None = None
     pretrained: str | None = None
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] = lambda state, network: (
         dict(state)
@@ -68,6 +80,7 @@ ENCODERS = {
             width=1024,
             input_size=224,
             pretrained="resnet50.tv_in1k",
+            trained_on_tcga=False,
             adapt=_keep_known,
             licence="BSD-3-Clause (torchvision); ImageNet terms",
         ),
@@ -78,6 +91,7 @@ ENCODERS = {
             input_size=260,
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
+            trained_on_tcga=False,
             adapt=_rename_efficientnet_lite,
             licence="Apache-2.0",
         ),
