@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from mil.problems import InputError
 from mil.seeds import seed_for
 from wsi.storage import Outcome, read_features, read_outcome, save_npz, sha256_arrays
 
@@ -48,6 +49,14 @@ def cluster_patches(
         save_npz(clusters, Outcome(patient_id, "cluster_patches", "failed", reason, "no_slide"))
         return
     rows = [read_features(path)[0] for _, path in usable]
+    if len({part.shape[1] for part in rows}) > 1:
+        widths = ", ".join(f"{s} {p.shape[1]}" for (s, _), p in zip(usable, rows, strict=True))
+        raise InputError(
+            [
+                f"patient {patient_id}: features of its slides differ in width ({widths}); one "
+                "encoder gives one. Extract them again, or name a slide under exclude."
+            ]
+        )
     stacked = np.concatenate(rows)
     means = KMeans(
         n_clusters=min(k, len(np.unique(stacked, axis=0))),

@@ -17,6 +17,7 @@ from wsi.storage import Outcome, read_features, write_json
 # Columns of the cohort table: those without which there is no bag, then what some models need.
 OF_BAGS = ("slide_id", "patient_id", "n_patches", "width", "features", "features_sha256")
 OF_STRUCTURE = ("graph", "graph_sha256", "clusters", "clusters_sha256")
+OF_REGIONS = ("regions",)  # true: rows 16k .. 16k+15 are the 4 x 4 fine patches of a coarse one
 EXCLUDED = ("level", "id", "patient_id", "stage", "kind", "reason")
 
 
@@ -32,6 +33,7 @@ class _File:
     outcome: Outcome
     sha256: str
     shape: tuple[int, ...] = ()
+    regions: bool = False
 
 
 def gather_cohort(
@@ -68,7 +70,8 @@ def gather_cohort(
     ------
     CohortError : too many slides failed (all named), none is usable, or widths differ.
     """
-    every, kept = read_slides(slides), read_slides(slides, exclude)
+    every = read_slides(slides, need_paths=False)
+    kept = read_slides(slides, exclude, need_paths=False)
     by_patient = {Path(path).stem: path for path in clusters}
     clustered = {name: _read_npz(by_patient[name], root) for name in {s.patient_id for s in kept}}
     usable, failed = [], {}
@@ -82,7 +85,8 @@ def gather_cohort(
             failed[slide.slide_id] = outcome
     _refuse(kept, failed, usable, max_failed_slides, strict)
 
-    write_table(cohort, OF_BAGS + OF_STRUCTURE, (_usable_row(*entry) for entry in usable))
+    columns = OF_BAGS + OF_STRUCTURE + OF_REGIONS
+    write_table(cohort, columns, (_usable_row(*entry) for entry in usable))
     lost = failed | {
         name: Outcome(name, "configuration", "failed", "left out under exclude", "excluded")
         for name in exclude
@@ -145,14 +149,16 @@ def _refuse(
         raise CohortError(
             [
                 f"features are {usual} wide but for slides {listed(others)}; remove their feature "
-                "files and run again, so that one encoder makes all."
+                "files and run again (imported ones: have them extracted again), so that one "
+                "encoder makes all."
             ]
         )
 
 
 def _usable_row(slide: Slide, encoded: _File, graph: _File, cluster: _File) -> list[object]:
     files = [cell for file in (encoded, graph, cluster) for cell in (file.path, file.sha256)]
-    return [slide.slide_id, slide.patient_id, *encoded.shape, *files]
+    regions = "true" if encoded.regions else "false"
+    return [slide.slide_id, slide.patient_id, *encoded.shape, *files, regions]
 
 
 def _excluded_rows(
@@ -176,7 +182,9 @@ def _excluded_rows(
 
 def _read_h5(path: str | Path, root: str | Path) -> _File:
     features, _, attributes = read_features(path)
-    return _file(path, root, attributes, attributes, features.shape)
+    # of what is extracted here every patch file is made of regions; what is imported says so itself
+    regions = attributes.get("regions", attributes["stage"] == "extract_features")
+    return _file(path, root, attributes, attributes, features.shape, bool(regions))
 
 
 def _read_npz(path: str | Path, root: str | Path) -> _File:
@@ -186,8 +194,13 @@ def _read_npz(path: str | Path, root: str | Path) -> _File:
 
 
 def _file(
-    path: str | Path, root: str | Path, outcome: dict, attributes: dict, shape: tuple = ()
+    path: str | Path,
+    root: str | Path,
+    outcome: dict,
+    attributes: dict,
+    shape: tuple = (),
+    regions: bool = False,
 ) -> _File:
     relative = Path(os.path.relpath(path, root)).as_posix()
     known = Outcome(**{name: str(outcome[name]) for name in Outcome.__dataclass_fields__})
-    return _File(relative, known, str(attributes.get("sha256", "")), shape)
+    return _File(relative, known, str(attributes.get("sha256", "")), shape, regions)

@@ -61,6 +61,7 @@ def check_config(
         ({"tissue"}, lambda: _check_tissue(config["tissue"])),
         ({"patches"}, lambda: _check_patches(config["patches"])),
         ({"experiments"}, lambda: _check_names(config["experiments"])),
+        ({"features"}, lambda: _check_import(config["features"])),
         ({"features", "encoders"}, lambda: _check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
@@ -207,11 +208,32 @@ def _check_names(entries: list[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
+def _check_import(features: Mapping[str, Any]) -> Iterator[str]:
+    folder, layout = features["import"], features["layout"]
+    if folder and not layout:
+        yield (
+            f"features.import is {folder}, but features.layout is empty; say whose layout the "
+            "folder has: clam, trident or stamp."
+        )
+    if layout and not folder:
+        yield (
+            f"features.layout is {layout}, but features.import is empty; give the folder of the "
+            "features, or take layout away to have them made here."
+        )
+    if folder and not Path(folder).is_dir():
+        yield (
+            f"features.import is {folder}; there is no such folder (relative to the working "
+            "directory)."
+        )
+
+
 def _check_encoders(config: Mapping[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     entry = schema["properties"]["encoders"]["additionalProperties"]["properties"]
     built_in = [name for name in entry["architecture"]["enum"] if name]
     chosen = config["features"]["encoder"]
-    if chosen not in config["encoders"]:
+    if config["features"]["import"]:
+        yield from _check_label(f"features.encoder is {chosen}", chosen)
+    elif chosen not in config["encoders"]:
         if chosen not in built_in:
             yield (
                 f"features.encoder is {chosen}; it must be one of "
@@ -220,17 +242,22 @@ def _check_encoders(config: Mapping[str, Any], schema: dict[str, Any]) -> Iterat
             )
         yield from _check_weights("features.weights", config["features"]["weights"])
     for name in sorted(config["encoders"]):
-        if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            yield (
-                f"encoders.{name}: an encoder's name has letters, digits, dashes and underscores "
-                f"and is none of {listed(RESERVED)}."
-            )
+        yield from _check_label(f"encoders.{name}", name)
         if _encoder(name, config)["architecture"] not in built_in:
             yield (
                 f"encoders.{name} has no architecture; say which built-in encoder its weights "
                 f"belong to: {listed(built_in)}."
             )
         yield from _check_weights(f"encoders.{name}.weights", config["encoders"][name]["weights"])
+
+
+def _check_label(place: str, name: str) -> Iterator[str]:
+    """Check a name that becomes a folder and a file of the results."""
+    if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        yield (
+            f"{place}: an encoder's name has letters, digits, dashes and underscores and is none "
+            f"of {listed(RESERVED)}."
+        )
 
 
 def _check_weights(key: str, weights: str) -> Iterator[str]:
@@ -242,13 +269,15 @@ def _check_weights(key: str, weights: str) -> Iterator[str]:
 
 
 def _check_choices(config: Mapping[str, Any]) -> Iterator[str]:
-    known = sorted({config["features"]["encoder"], *config["encoders"]})
+    imported, chosen = config["features"]["import"], config["features"]["encoder"]
+    known = [chosen] if imported else sorted({chosen, *config["encoders"]})
+    others = "features.import gives no others" if imported else "add others under encoders"
     for position, entry in enumerate(config["experiments"]):
         name = entry.get("encoder")
         if name and name not in known:
             yield (
                 f"experiments[{position}].encoder is {name}; it must be one of {listed(known)} "
-                f"(add others under encoders){did_you_mean(name, known) or '.'}"
+                f"({others}){did_you_mean(name, known) or '.'}"
             )
 
 

@@ -49,7 +49,7 @@ def make_folds(
     TableError, FoldError : with a sentence for each thing wrong.
     """
     table = read_patients(patients, unit)
-    n_slides = Counter(slide.patient_id for slide in read_slides(slides, exclude))
+    n_slides = Counter(slide.patient_id for slide in read_slides(slides, exclude, need_paths=False))
     left_out = _left_out(table, n_slides, str(slides), str(patients))
     if strict and left_out:
         raise FoldError(

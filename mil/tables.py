@@ -31,7 +31,8 @@ class Slide:
     """One row of the slide table.
 
     `mpp` is um per pixel of level 0, None to trust the file. `tissue` is a mask or GeoJSON of the
-    user's own, `patches` a file of coarse coordinates made elsewhere; None to have them found.
+    user's own, `patches` a file of coordinates made elsewhere; None to have them found. `path` is
+    empty where features are imported and the table names no file.
     """
 
     slide_id: str
@@ -66,7 +67,9 @@ class Patient:
         return ""
 
 
-def read_slides(path: str | Path, exclude: Sequence[str] = ()) -> list[Slide]:
+def read_slides(
+    path: str | Path, exclude: Sequence[str] = (), *, need_paths: bool = True
+) -> list[Slide]:
     """Read the slide table.
 
     Parameters
@@ -74,25 +77,26 @@ def read_slides(path: str | Path, exclude: Sequence[str] = ()) -> list[Slide]:
     path : CSV with ``slide_id, patient_id, path`` and, if wanted, ``mpp``, ``tissue`` and
         ``patches``; other columns pass.
     exclude : ids of slides to leave out; each must be in the table.
+    need_paths : False where nobody opens slides any more: ``path`` may then be empty or missing.
 
     Raises
     ------
     TableError : with a sentence for each thing wrong. Whether slides exist is not looked at, but
         files of columns tissue and patches must.
     """
-    table = _Table(path, ("slide_id", "patient_id", "path"))
+    table = _Table(path, ("slide_id", "patient_id", *(["path"] if need_paths else [])))
     slides: list[Slide] = []
     lines: dict[str, int] = {}
     for line, row in table.rows():
         slide = Slide(
             table.id(line, row, "slide_id"),
             table.id(line, row, "patient_id"),
-            row["path"],
+            row.get("path", ""),
             table.number(line, row, "mpp") if "mpp" in row else None,
             table.file(line, row, "tissue"),
             table.file(line, row, "patches"),
         )
-        if not slide.path:
+        if need_paths and not slide.path:
             table.wrong(line, f"path is empty for slide {slide.slide_id}; give the slide's file.")
         if slide.mpp is not None and not MPP[0] <= slide.mpp <= MPP[1]:
             table.wrong(

@@ -13,6 +13,9 @@ STAGES = {
     "fetch_weights": "wsi.weights",
     "export_clam": "wsi.export",
     "extract_features": "wsi.extract",
+    "import_features": "wsi.import_features",
+    "list_imported": "wsi.imported_table",
+    "export_features": "wsi.export_features",
 }
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wsi.coordinate_grid import grid_step
 from wsi.storage import atomic
 
 COLUMNS = ("x", "y", "read_w", "read_h", "level")  # of coords; the last three AtlasPatch's
@@ -37,6 +38,7 @@ class Coordinates:
     size0 : width and height of level 0, None where the file does not say.
     mpp0 : um per level-0 pixel, None where the file does not say.
     magnification0 : objective power of level 0, None where the file does not say.
+    footprint_said : whether the file says the footprint; otherwise it is the step of the grid.
     """
 
     coords: np.ndarray
@@ -47,6 +49,7 @@ class Coordinates:
     size0: tuple[int, int] | None = None
     mpp0: float | None = None
     magnification0: float | None = None
+    footprint_said: bool = True
 
 
 def read_coordinates(path: str | Path) -> Coordinates:
@@ -62,10 +65,44 @@ def read_coordinates(path: str | Path) -> Coordinates:
         The file, its ``coords`` or its attributes are missing or wrong, or it has no patch.
     """
     table, attributes = _read(Path(path))
+    return coordinates_of(path, table, attributes)
+
+
+def coordinates_of(
+    path: str | Path,
+    table: np.ndarray,
+    attributes: Mapping[str, Any],
+    *,
+    step_counts: bool = False,
+) -> Coordinates:
+    """Return the coordinates that a dataset and its attributes hold.
+
+    Parameters
+    ----------
+    path : of the file, for sentences and for the name of the slide.
+    table : dataset ``coords``.
+    attributes : of the file and of the dataset.
+    step_counts : where nothing says what a patch covers, take the step of the grid for it: right
+        unless patches overlap or leave gaps.
+
+    Raises
+    ------
+    CoordinateFileError
+        As :func:`read_coordinates`.
+    """
     file = _File(path, attributes)
     layout = _layout(file, table)
     numbers = _whole_numbers(file, table)
     footprint0 = _footprint(file, layout, numbers)
+    said = footprint0 is not None
+    if step_counts and not said and (step := grid_step(numbers[:, :2])):
+        footprint0 = step, step
+    if footprint0 is None:
+        raise file.wrong(
+            "nothing says how much of the slide a patch covers (CLAM: attributes patch_size and "
+            "downsample of coords; AtlasPatch: read size at level 0); give coords the attribute "
+            "patch_size_level0, the side of a patch in level-0 pixels."
+        )
     patch_size = file.fact("patch_size")
     if patch_size is None:
         patch_size = numbers[0, 2] if layout == "atlaspatch" else footprint0[0]
@@ -78,6 +115,7 @@ def read_coordinates(path: str | Path) -> Coordinates:
         size0=_size0(file),
         mpp0=file.fact("mpp0"),
         magnification0=file.fact("level0_magnification"),
+        footprint_said=said,
     )
 
 
@@ -174,7 +212,8 @@ def _whole_numbers(file: _File, table: np.ndarray) -> np.ndarray:
     return table.astype(np.int64)
 
 
-def _footprint(file: _File, layout: str, numbers: np.ndarray) -> tuple[float, float]:
+def _footprint(file: _File, layout: str, numbers: np.ndarray) -> tuple[float, float] | None:
+    """Return what the file says that a patch covers, None where it does not."""
     given = file.numbers("footprint0" if layout == "ours" else "patch_size_level0")
     if given:
         return _pair(given)
@@ -187,11 +226,7 @@ def _footprint(file: _File, layout: str, numbers: np.ndarray) -> tuple[float, fl
         if patch_size and downsample:
             (px, py), (dx, dy) = _pair(patch_size), _pair(downsample)
             return px * dx, py * dy
-    raise file.wrong(
-        "nothing says how much of the slide a patch covers (CLAM: attributes patch_size and "
-        "downsample of coords; AtlasPatch: read size at level 0); give coords the attribute "
-        "patch_size_level0, the side of a patch in level-0 pixels."
-    )
+    return None
 
 
 def _pair(values: list[float]) -> tuple[float, float]:

@@ -18,7 +18,8 @@ class SlideError(Exception):
 
     Parameters
     ----------
-    kind : ``unreadable``, ``no_scale``, ``no_tissue`` or ``damaged``.
+    kind : ``unreadable``, ``no_scale``, ``no_tissue``, ``damaged``; of imported features also
+        ``no_features`` and ``no_coords``.
     reason : what, which value and what to do, for the person who must act.
     """
 

@@ -36,7 +36,8 @@ class Outcome:
     stage : name of the stage that decided (``find_tissue``, ``make_patches``, ...).
     status : ``ok`` or ``failed``.
     reason : a sentence for the person who must act; empty when ok.
-    kind : ``unreadable``, ``no_scale``, ``no_tissue``, ``damaged``, ``crash`` or empty.
+    kind : ``unreadable``, ``no_scale``, ``no_tissue``, ``damaged``, ``no_features``,
+        ``no_coords``, ``crash`` or empty.
     """
 
     slide: str

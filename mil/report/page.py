@@ -65,7 +65,7 @@ def write_report(
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
     """
     root = Path(root)
-    every = [slide.slide_id for slide in read_slides(slides)]
+    every = [slide.slide_id for slide in read_slides(slides, need_paths=False)]
     shown = shown_slides([slide for slide in every if slide not in config["exclude"]])
     by_encoder = dict(zip(encoders(config), map(read_table, cohorts), strict=True))
     lost = dict(zip(by_encoder, map(read_table, excluded), strict=True))

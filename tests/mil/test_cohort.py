@@ -39,11 +39,11 @@ class Results:
     def cluster(self, patient):
         return self.root / f"clusters/resnet50/{patient}.npz"
 
-    def encode(self, slide, n, width=4):
+    def encode(self, slide, n, width=4, stage="extract_features", **said):
         arrays = np.full((n, width), n, np.float32), np.zeros((n, 2), np.int64)
-        attributes = {"sha256": sha256_arrays(*arrays)}
+        attributes = {"sha256": sha256_arrays(*arrays), **said}
         datasets = dict(zip(("features", "coords"), arrays, strict=True))
-        write_h5(self.features(slide), Outcome(slide, "extract_features"), datasets, attributes)
+        write_h5(self.features(slide), Outcome(slide, stage), datasets, attributes)
 
     def fail(self, slide, stage, kind, reason):
         outcome = Outcome(slide, stage, "failed", reason, kind)
@@ -97,6 +97,7 @@ def test_all_slides_usable(results):
         "graph_sha256": "graph of S2",
         "clusters": "clusters/resnet50/P2.npz",
         "clusters_sha256": "clusters of P2",
+        "regions": "true",
     }
     assert results.rows("resnet50.excluded.csv") == []
     assert json.loads((results.root / "cohort/resnet50.json").read_text()) == {
@@ -178,11 +179,20 @@ def test_a_cohort_without_any_slide_is_refused(results):
     assert "none is usable" in results.problems(max_failed_slides=1)[0]
 
 
+def test_regions_are_those_of_our_own_patches_or_what_an_import_found(results):
+    results.encode("S1", 16, stage="import_features", regions=True)
+    results.encode("S2", 32, stage="import_features", regions=False)
+    results.encode("S3", 48, stage="import_features")  # it does not say
+    results.gather()
+    found = [row["regions"] for row in results.rows("resnet50.csv")]
+    assert found == ["true", "false", "false", "true", "true"]
+
+
 def test_widths_must_agree(results):
     results.encode("S3", 16, width=5)
     assert results.problems() == [
-        "features are 4 wide but for slides S3; remove their feature files and run again, so that "
-        "one encoder makes all."
+        "features are 4 wide but for slides S3; remove their feature files and run again "
+        "(imported ones: have them extracted again), so that one encoder makes all."
     ]
 
 

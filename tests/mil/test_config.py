@@ -261,6 +261,38 @@ def test_a_wrong_type_is_named(path, node):
             "dropout.",
         ),
         (
+            {"features": {"import": "."}},
+            "config.yaml: features.import is ., but features.layout is empty; say whose layout the "
+            "folder has: clam, trident or stamp.",
+        ),
+        (
+            {"features": {"layout": "clam"}},
+            "config.yaml: features.layout is clam, but features.import is empty; give the folder "
+            "of the features, or take layout away to have them made here.",
+        ),
+        (
+            {"features": {"import": "gone/there", "layout": "clam"}},
+            "config.yaml: features.import is gone/there; there is no such folder (relative to the "
+            "working directory).",
+        ),
+        (
+            {"features": {"import": ".", "layout": "tridnt"}},
+            "config.yaml: features.layout is the text 'tridnt'; it must be one of empty, clam, "
+            "trident, stamp; did you mean trident?",
+        ),
+        (
+            {"features": {"import": ".", "layout": "clam", "encoder": "uni.v1"}},
+            "config.yaml: features.encoder is uni.v1: an encoder's name has letters, digits, "
+            "dashes and underscores and is none of excluded_patients, patients.",
+        ),
+        (
+            {"features": {"import": ".", "layout": "clam", "encoder": "uni"},
+             "encoders": {"lite": {"architecture": "efficientnet_lite2"}},
+             "experiments": [{"name": "a", "model": "abmil", "head": "cox", "encoder": "lite"}]},
+            "config.yaml: experiments[0].encoder is lite; it must be one of uni (features.import "
+            "gives no others).",
+        ),
+        (
             {"experiments": []},
             "config.yaml: experiments is []; it must be a list, not empty.",
         ),
@@ -322,6 +354,21 @@ def test_weights_may_be_a_file(tmp_path):
     weights.touch()
     config = load_config({"features": {"weights": str(weights)}}, SCHEMA)
     assert encoders(config)["resnet50"]["weights"] == str(weights)
+
+
+def test_imported_features_have_any_name():
+    config = load_config(
+        {
+            "features": {
+                "import": ".",
+                "layout": "stamp",
+                "encoder": "uni_v2",
+                "weights": "gone.pth",
+            }
+        },
+        SCHEMA,
+    )
+    assert list(encoders(config)) == ["uni_v2"]
 
 
 def test_encoders_models_and_heads_of_the_schema_are_those_that_exist():
