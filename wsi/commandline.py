@@ -17,6 +17,10 @@ LONGEST_COMMAND = 60_000  # characters; Linux refuses a single argument over 128
 log = logging.getLogger(__name__)
 
 
+class TryAgainError(Exception):
+    """What failed may succeed when the job is tried again."""
+
+
 def encode(settings: Mapping[str, object]) -> list[str]:
     """Return settings as ``key=value`` arguments: JSON, or plain text where that is unambiguous."""
     return [f"{key}={_encode_value(value)}" for key, value in settings.items()]
@@ -84,6 +88,9 @@ def main(package: str, stages: Mapping[str, str], arguments: Sequence[str]) -> i
         getattr(importlib.import_module(stages[stage]), stage)(**settings)
     except MemoryError:
         log.exception("out of memory")
+        return TRY_AGAIN
+    except TryAgainError as error:
+        log.exception("%s", error)
         return TRY_AGAIN
     except OSError as error:
         log.exception("%s", error)

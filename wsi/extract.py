@@ -1,29 +1,29 @@
 """Encoding the fine patches of a slide."""
 
+import json
 import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import torch
-from torch import nn
 
-from wsi.encoders import Encoder
+from wsi.digest import code_digest
+from wsi.encoding.ahead import Ahead
+from wsi.encoding.in_hand import SlideInHand, SlideTask
 from wsi.outcome import SlideError, slide_stage
-from wsi.preprocess import preprocess
-from wsi.progress import Progress
-from wsi.reader import Slide
-from wsi.scale import CHILDREN, RATIO
-from wsi.storage import Outcome, read_h5, sha256_arrays, write_h5
-from wsi.weights import load_encoder
+from wsi.scale import CHILDREN
+from wsi.storage import Outcome, read_h5, sha256_arrays, sha256_file, write_h5
+
+if TYPE_CHECKING:
+    from wsi.encoding.network import Network
 
 log = logging.getLogger(__name__)
 
 MAX_UNREADABLE = 0.01  # share of a slide's patches; more and the slide counts as damaged
-PATCH_UNREADABLE = 0.1  # share of a patch's area
-SELF_CHECK = 0.999  # least cosine between half and single precision features
+SAMPLE = 64  # patches on which half precision is tried
+AHEAD_ON_GPU = 31  # further slides of a job; on a CPU each slide has its own job and core
 
 
 @slide_stage(writes=("features",), after="patches")
@@ -37,6 +37,10 @@ def extract_features(
     batch_size: int | str = "auto",
     precision: str = "auto",
     device: str = "auto",
+    threads: int = 1,
+    ahead: int | str = 0,
+    waiting: str = "",
+    speeds: str = "",
 ) -> None:
     """Encode the fine patches of one slide, in the order of the patch file.
 
@@ -48,214 +52,179 @@ def extract_features(
     features : HDF5 to write: ``features`` ``[N, D]`` float32 contiguous, ``coords`` ``[N, 2]``.
     batch_size : patches at once; ``auto`` is 16 on a CPU and 256 on a GPU, halved when memory runs
         out.
-    precision : ``float32``, ``float16``, ``bfloat16`` or ``auto`` (float32 on a CPU, float16 on a
-        GPU if 64 patches agree with float32).
-    device : ``cpu``, ``cuda`` or ``auto``.
+    precision : ``float32``, ``float16``, ``bfloat16`` or ``auto`` (float32 on a CPU, half on a GPU
+        if 64 patches agree with float32).
+    device : ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
+    threads : cores to use; beside a GPU, processes that read.
+    ahead : how many further slides to encode when their patches are ready, see
+        :mod:`wsi.encoding.ahead`; ``auto`` is 31 on a GPU and 0 on a CPU.
+    waiting : JSON file with all slides, ``{slide id: file}``; those of `ahead` come from it.
+    speeds : folder for a JSON file a slide that says how fast it was encoded.
 
     Raises
     ------
     SlideError
         Kinds ``unreadable`` and ``damaged``.
     """
-    arrays, attributes = read_h5(patches)
-    encoder, network, described = load_encoder(weights)
-    where = torch.device(_choose_device(device))
-    if where.type == "cpu":
-        torch.set_num_threads(1)  # slides run side by side; also: the same bytes on any machine
-    network = network.to(where, memory_format=torch.channels_last)
-    size = _choose_batch(batch_size, where)
-    with Slide(slide) as opened:
-        if attributes["pad"] == "black":
-            opened.background = (0, 0, 0)
-        reader = PatchReader(opened, arrays["coords"], attributes)
-        dtype = _choose_precision(precision, where, network, encoder, reader)
-        progress = Progress(log, f"features of {slide_id}", reader.total, "patches")
-        # closed before the slide is, whatever happens: a read that is under way must end first
-        with closing(_batches(reader, size)) as batches:
-            rows = [
-                _encode(batch, network, encoder, where, dtype, size, progress, done)
-                for done, batch in batches
-            ]
-        unreadable = reader.unreadable
-    encoded = np.concatenate(rows)
-    if not np.isfinite(encoded).all():
-        raise ArithmeticError(f"{slide_id}: features are not finite; check the encoder's weights.")
-    if unreadable > MAX_UNREADABLE * len(encoded):
-        raise SlideError(
-            "damaged",
-            f"{unreadable} of {len(encoded)} patches cannot be read; copy the slide again or "
-            "leave it out (exclude).",
-        )
-    log.info("%d patches, %s, %s", len(encoded), where, dtype)
-    kept = ("mpp0", "mpp_source", "width0", "height0", "bounds", "footprint0", "size", "target")
-    write_h5(
-        features,
-        Outcome(slide_id, "extract_features"),
-        {"features": encoded, "coords": arrays["coords"]},
-        {
-            **{name: attributes[name] for name in kept},
-            "encoder": encoder.name,
-            "weights": described["source"],
-            "weights_sha256": described["sha256"],
-            "licence": described["licence"],
-            "input_size": encoder.input_size,
-            "mean": np.array(encoder.mean),
-            "std": np.array(encoder.std),
-            "precision": str(dtype).removeprefix("torch."),
-            "unreadable_patches": unreadable,
-            "sha256": sha256_arrays(encoded, arrays["coords"]),
-        },
+    own = SlideTask(slide_id, slide, patches)
+    settings = {"precision": precision, "device": device}
+    store = Ahead(
+        Path(features).parent,
+        lambda: settings | {"weights": sha256_file(weights), "code": code_digest(__name__)},
     )
+    if store.take(own, features):
+        log.info("encoded ahead, by the job of another slide")
+        return
+
+    from wsi.encoding.device import one_device  # here: PyTorch takes two seconds
+    from wsi.encoding.network import Network
+
+    with one_device(device) as where:
+        if store.take(own, features):
+            log.info("encoded ahead while this job waited for a GPU")
+            return
+        most = (AHEAD_ON_GPU if where.type == "cuda" else 0) if ahead == "auto" else int(ahead)
+        network = Network(weights, where, batch_size)
+        network.choose_precision(precision, lambda: _sample(own))
+        job = _Job(own, Path(features), store, network, Path(speeds) if speeds else None)
+        job.run(_tasks(own, store, _others(own, waiting), most), threads)
+        while not job.has_own and not store.take(own, features):
+            store.claim(own, wait=True)  # another job is at it, or was and has been killed
+            job.run([own], threads)
+    if job.error is not None:
+        raise job.error
 
 
-class PatchReader:
-    """Reads the 16 children of one coarse patch after another.
+def _others(own: SlideTask, waiting: str) -> list[SlideTask]:
+    """Return the other slides of the run, those after the own one first."""
+    if not waiting or not Path(waiting).is_file():
+        return []
+    slides = json.loads(Path(waiting).read_text())
+    folder, names = Path(own.patches).parent, list(slides)
+    after = names.index(own.slide_id) + 1 if own.slide_id in slides else 0
+    return [
+        SlideTask(name, slides[name], str(folder / f"{name}.h5"))
+        for name in (*names[after:], *names[:after])
+        if name != own.slide_id
+    ]
 
-    Where children lie on whole pixels of the level read, the 16 are one read; the pixels are the
-    same as those of 16 reads.
 
-    Parameters
+def _tasks(
+    own: SlideTask, store: Ahead, others: Iterable[SlideTask], most: int
+) -> Iterator[SlideTask]:
+    if store.claim(own):
+        yield own
+    yield from store.others(others, most)
+
+
+def _sample(task: SlideTask) -> np.ndarray:
+    """Return the first patches of a slide, at most ``[64, P, P, 3]``."""
+    from wsi.encoding.patch_reader import PatchReader
+
+    reader = PatchReader.open(task.slide, task.patches)
+    try:
+        starts = range(0, len(reader.coords), CHILDREN)[: SAMPLE // CHILDREN]
+        return np.concatenate([reader.block(start)[0] for start in starts])
+    finally:
+        reader.close()
+
+
+class _Job:
+    """Encodes slides and writes their files, each while the next is encoded.
+
+    Attributes
     ----------
-    slide : opened slide.
-    coords : ``[N, 2]``, level-0 pixels, 16 rows a coarse patch.
-    attributes : of the patch file.
+    has_own : whether the slide that the job is for has been encoded, or has failed.
+    error : why it has failed, if so.
     """
 
-    def __init__(self, slide: Slide, coords: np.ndarray, attributes: dict):
-        self.slide, self.coords = slide, coords
-        self.level = int(attributes["patch_level"])
-        self.read_size = int(attributes["read_size"])
-        self.size = int(attributes["size"])
-        self.footprint = int(attributes["footprint0"])
-        self.unreadable = 0
-        factors = slide.downsample(self.level)
-        self.one_read = (
-            all(
-                factor == round(factor) and self.footprint == self.read_size * factor
-                for factor in factors
-            )
-            and not (coords % np.array([round(factor) for factor in factors])).any()
+    def __init__(
+        self,
+        own: SlideTask,
+        features: Path,
+        store: Ahead,
+        network: "Network",
+        speeds: Path | None,
+    ):
+        self.own, self.features, self.store, self.network = own, features, store, network
+        self.speeds = speeds
+        self.has_own = False
+        self.error: SlideError | None = None
+
+    def run(self, tasks: Iterable[SlideTask], threads: int) -> None:
+        with ThreadPoolExecutor(1) as writer:
+            before: Future | None = None
+            for slide in self._encoded(tasks, threads):
+                if before is not None:
+                    before.result()  # raises what went wrong; also, memory holds two slides at most
+                before = writer.submit(self._finish, slide)
+            if before is not None:
+                before.result()
+
+    def _encoded(self, tasks: Iterable[SlideTask], threads: int) -> Iterator[SlideInHand]:
+        if self.network.device.type == "cpu":
+            from wsi.encoding.threads import encode_in_threads
+
+            return encode_in_threads(tasks, self.network, threads)
+        from wsi.encoding.batches import encode_in_batches
+
+        return encode_in_batches(tasks, self.network, threads, self.own.count()[1])
+
+    def _finish(self, slide: SlideInHand) -> None:
+        """Write the file of a slide, or keep why there is none."""
+        is_own = slide.task == self.own
+        error = slide.error or _damage(slide)
+        if error is None:
+            path = self.features if is_own else self.store.path(slide.task)
+            self._write(slide, path)
+            if not is_own:
+                self.store.seal(slide.task)
+        elif not is_own:
+            log.warning("slide %s is left to its own job: %s", slide.task.slide_id, error)
+        if is_own:
+            self.has_own, self.error = True, error
+        self.store.release(slide.task)
+
+    def _write(self, slide: SlideInHand, path: Path) -> None:
+        encoder, described = self.network.encoder, self.network.described
+        name, features = slide.task.slide_id, slide.features
+        if not np.isfinite(features).all():
+            raise ArithmeticError(f"{name}: features are not finite; check the encoder's weights.")
+        arrays, attributes = read_h5(slide.task.patches)
+        kept = ("mpp0", "mpp_source", "width0", "height0", "bounds", "footprint0", "size", "target")
+        precision = str(self.network.dtype).removeprefix("torch.")
+        write_h5(
+            path,
+            Outcome(name, "extract_features"),
+            {"features": features, "coords": arrays["coords"]},
+            {
+                **{attribute: attributes[attribute] for attribute in kept},
+                "encoder": encoder.name,
+                "weights": described["source"],
+                "weights_sha256": described["sha256"],
+                "licence": described["licence"],
+                "input_size": encoder.input_size,
+                "mean": np.array(encoder.mean),
+                "std": np.array(encoder.std),
+                "precision": precision,
+                "unreadable_patches": slide.unreadable,
+                "regions": True,
+                "sha256": sha256_arrays(features, arrays["coords"]),
+            },
         )
-
-    @property
-    def total(self) -> int:
-        """Number of patches."""
-        return len(self.coords)
-
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the row of the first patch and ``[16, size, size, 3]`` uint8, in file order.
-
-        The next block is read while the caller works on this one.
-        """
-        starts = range(0, self.total, CHILDREN)
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(self.block, 0)
-            for start in starts:
-                block = waiting.result()
-                if start + CHILDREN < self.total:
-                    waiting = pool.submit(self.block, start + CHILDREN)
-                yield start, block
-
-    def block(self, start: int) -> np.ndarray:
-        """Return the 16 patches from row `start` on."""
-        if self.one_read:
-            return self._read_whole(*self.coords[start])
-        return np.stack([self._read_one(x, y) for x, y in self.coords[start : start + CHILDREN]])
-
-    def _read_whole(self, x: int, y: int) -> np.ndarray:
-        side, n = self.read_size, RATIO
-        region, unreadable = self.slide.read(x, y, self.level, n * side, n * side)
-        if unreadable:  # find out which patches are hit
-            start = int(np.flatnonzero((self.coords == (x, y)).all(axis=1))[0])
-            return np.stack([self._read_one(*c) for c in self.coords[start : start + CHILDREN]])
-        tiles = region.reshape(n, side, n, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
-        return np.stack([self._reduced(tile) for tile in tiles])
-
-    def _read_one(self, x: int, y: int) -> np.ndarray:
-        patch, unreadable = self.slide.read(x, y, self.level, self.read_size, self.read_size)
-        self.unreadable += unreadable > PATCH_UNREADABLE
-        return self._reduced(patch)
-
-    def _reduced(self, patch: np.ndarray) -> np.ndarray:
-        if patch.shape[0] == self.size:
-            return patch
-        return cv2.resize(patch, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        speed = slide.speed
+        speed.device, speed.precision = str(self.network.device), precision
+        speed.batch = self.network.batch
+        log.info("%s: %s", name, speed)
+        if self.speeds is not None:
+            speed.write(self.speeds / f"{name}.json")
 
 
-def _batches(reader: PatchReader, size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield blocks joined to at least `size` patches, with the row of the first."""
-    pending: list[np.ndarray] = []
-    first = 0
-    for start, block in reader.blocks():
-        pending.append(block)
-        if len(pending) * CHILDREN >= size or start + CHILDREN >= reader.total:
-            yield first, np.concatenate(pending)
-            first, pending = start + CHILDREN, []
-
-
-def _encode(
-    patches: np.ndarray,
-    network: nn.Module,
-    encoder: Encoder,
-    where: torch.device,
-    dtype: torch.dtype,
-    size: int,
-    progress: Progress,
-    done: int,
-) -> np.ndarray:
-    rows = []
-    start = 0
-    while start < len(patches):
-        try:
-            batch = torch.from_numpy(patches[start : start + size]).to(where)
-            rows.append(_features(batch, network, encoder, dtype))
-            start += size
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
-            torch.cuda.empty_cache()
-            log.warning("out of GPU memory: going on with batches of %d", size)
-        progress.at(done + min(start, len(patches)))
-    return np.concatenate(rows)
-
-
-@torch.inference_mode()
-def _features(
-    patches: torch.Tensor, network: nn.Module, encoder: Encoder, dtype: torch.dtype
-) -> np.ndarray:
-    half = dtype != torch.float32
-    with torch.autocast(patches.device.type, dtype, enabled=half):
-        return network(preprocess(patches, encoder)).float().cpu().numpy()
-
-
-def _choose_device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
-
-
-def _choose_batch(batch_size: int | str, where: torch.device) -> int:
-    if batch_size == "auto":
-        return 16 if where.type == "cpu" else 256
-    return int(batch_size)
-
-
-def _choose_precision(
-    precision: str, where: torch.device, network: nn.Module, encoder: Encoder, reader: PatchReader
-) -> torch.dtype:
-    if precision != "auto":
-        return getattr(torch, precision)
-    if where.type == "cpu":
-        return torch.float32
-    starts = range(0, reader.total, CHILDREN)[:4]
-    sample = torch.from_numpy(np.concatenate([reader.block(s) for s in starts])).to(where)
-    reader.unreadable = 0  # these patches are read, and counted, again
-    single = _features(sample, network, encoder, torch.float32)
-    half = _features(sample, network, encoder, torch.float16)
-    norms = np.linalg.norm(single, axis=1) * np.linalg.norm(half, axis=1)
-    cosine = float(((single * half).sum(axis=1) / norms).min())
-    if cosine > SELF_CHECK:
-        return torch.float16
-    log.warning("float16 differs from float32 (cosine %.5f): using float32", cosine)
-    return torch.float32
+def _damage(slide: SlideInHand) -> SlideError | None:
+    if slide.unreadable <= MAX_UNREADABLE * slide.total:
+        return None
+    return SlideError(
+        "damaged",
+        f"{slide.unreadable} of {slide.total} patches cannot be read; copy the slide again or "
+        "leave it out (exclude).",
+    )

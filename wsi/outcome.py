@@ -27,6 +27,9 @@ class SlideError(Exception):
         super().__init__(reason)
         self.kind = kind
 
+    def __reduce__(self) -> tuple:
+        return SlideError, (self.kind, str(self))
+
 
 def write_failed(path: str | Path, outcome: Outcome) -> None:
     """Write the file a stage owes for a failed slide: valid, without rows, naming the reason."""

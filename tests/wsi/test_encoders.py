@@ -5,7 +5,7 @@ from PIL import Image
 from torch import nn
 
 from wsi.encoders import ENCODERS, find_encoder
-from wsi.preprocess import preprocess
+from wsi.encoding.preprocess import preprocess
 from wsi.resnet import ResNet50Stage3
 from wsi.weights import fetch_weights, load_encoder
 

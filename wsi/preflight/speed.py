@@ -31,7 +31,7 @@ def time_encoder(
     import torch
 
     from wsi.encoders import find_encoder
-    from wsi.preprocess import preprocess
+    from wsi.encoding.preprocess import preprocess
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
