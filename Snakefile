@@ -40,9 +40,19 @@ resource_scopes:
 
 
 include: "rules/cohort.smk"
-include: "rules/preflight.smk"
-include: "rules/slides.smk"
-include: "rules/features.smk"
+
+
+if FROM_SLIDES:
+
+    include: "rules/preflight.smk"
+    include: "rules/slides.smk"
+    include: "rules/features.smk"
+
+else:
+
+    include: "rules/imports.smk"
+
+
 include: "rules/structures.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
@@ -60,7 +70,6 @@ localrules:
     evaluate,
     report,
     null,
-    preflight,
 
 
 rule all:
@@ -76,7 +85,7 @@ rule tissue:
 
 rule patches:
     input:
-        rules.list_slides.output,
+        "<results>/slides.csv",
         collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 
 

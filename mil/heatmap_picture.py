@@ -28,7 +28,8 @@ class Panel:
 
     Attributes
     ----------
-    thumbnail, tissue : picture and outlines (GeoJSON) of what was scanned.
+    thumbnail, tissue : picture and outlines (GeoJSON) of what was scanned; features made elsewhere
+        come without outlines, None.
     coords : ``[N, 2]`` top-left corners of the patches, level-0 pixels from the corner of what was
         scanned.
     footprint : side of a patch, level-0 pixels.
@@ -39,7 +40,7 @@ class Panel:
     """
 
     thumbnail: Path
-    tissue: Path
+    tissue: Path | None
     coords: np.ndarray
     footprint: float
     extent: tuple[float, float]
@@ -64,7 +65,8 @@ def draw_panels(title: str, panels: Sequence[Panel], path: str | Path) -> None:
         plain = page.axes(GAP, top, columns, rows, picture)
         covered = overlay(picture, panel)
         seen = page.axes(SIDE + 2 * GAP, top, columns, rows, covered)
-        _outline(seen, panel, columns, rows)
+        if panel.tissue is not None:
+            _outline(seen, panel, columns, rows)
         for axes in (plain, seen):
             axes.set(xlim=(0, columns), ylim=(rows, 0))
         if panel.mpp:

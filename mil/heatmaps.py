@@ -123,9 +123,10 @@ def _panel(
             f"slide {slide}: attention of {len(by_slide[slide])} patches, but {path} has "
             f"{len(coords)}; predict fold {patient.fold} again."
         )
+    imported = attributes["stage"] == "import_features"
     return Panel(
         thumbnail=root / f"tissue/{slide}.jpg",
-        tissue=root / f"tissue/{slide}.geojson",
+        tissue=None if imported else root / f"tissue/{slide}.geojson",
         coords=coords - attributes["bounds"][:2],
         footprint=float(attributes["footprint0"]),
         extent=(float(attributes["bounds"][2]), float(attributes["bounds"][3])),

@@ -30,9 +30,27 @@ prepare_environment(workflow.basedir)
 RETRIES = 2  # of the stages of one slide; the last attempt records a crash as the slide's outcome
 
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
-SLIDES = {s.slide_id: s for s in read_slides(config["slides"], config["exclude"])}
+FROM_SLIDES = not config["features"]["import"]  # otherwise features were made elsewhere
+SLIDES = {
+    s.slide_id: s
+    for s in read_slides(config["slides"], config["exclude"], need_paths=FROM_SLIDES)
+}
 read_patients(config["patients"], config["unit"])
-MISSING = missing_slides(SLIDES.values(), config["max_failed_slides"])
+MISSING = (
+    missing_slides(SLIDES.values(), config["max_failed_slides"]) if FROM_SLIDES else {}
+)
+IMPORTED = {}
+if not FROM_SLIDES:
+    from wsi.layouts.finding import find_imported  # h5py: only where it is asked for
+
+    IMPORTED = find_imported(
+        config["features"]["import"],
+        config["features"]["layout"],
+        config["features"]["encoder"],
+        {name: slide.path for name, slide in SLIDES.items()},
+        config["max_failed_slides"],
+        {name: slide.patches for name, slide in SLIDES.items() if slide.patches},
+    )
 TISSUE = tissue_parameters(config)
 PROCESS_LIST = {}
 if config["tissue"]["process_list"]:
@@ -58,6 +76,18 @@ PERMUTED = {
 def slide_file(wildcards):
     """The slide's file, unless it is missing: that is an outcome of the slide, not of the run."""
     return [] if wildcards.slide in MISSING else SLIDES[wildcards.slide].path
+
+
+def imported_files(wildcards):
+    """The slide's files of features made elsewhere, and the slide itself where it is there."""
+    path = SLIDES[wildcards.slide].path
+    there = {"slide": path} if path and os.path.exists(path) else {}
+    return {**IMPORTED[wildcards.slide], **there}
+
+
+def files_by_kind(wildcards):
+    """The slide's files of features made elsewhere: h5, pt, patches."""
+    return IMPORTED[wildcards.slide]
 
 
 def slide_entry(wildcards):

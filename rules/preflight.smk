@@ -1,6 +1,10 @@
 """slides -> what is wrong with them and what the run will take, before any long job."""
 
 
+localrules:
+    preflight,
+
+
 rule check_slides:
     """Open every slide: scale, a few tiles, number of patches, copies; time the encoders."""
     input:

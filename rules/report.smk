@@ -29,7 +29,9 @@ rule write_report:
         forest="<results>/evaluation/forest.svg",
         thumbnails=collect("<results>/tissue/{slide}.jpg", slide=SHOWN),
         pictures=collect("<results>/patches/{slide}.jpg", slide=SHOWN),
-        patches=collect("<results>/patches/level2/{slide}.h5", slide=SHOWN),
+        patches=collect(
+            "<results>/patches/level2/{slide}.h5", slide=SHOWN if FROM_SLIDES else []
+        ),
         citation=f"{workflow.basedir}/CITATION.cff",
         templates=TEMPLATES,
     output:

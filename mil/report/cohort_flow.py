@@ -18,11 +18,17 @@ _STEPS = (
     ("with patches", {"make_patches"}),
     ("with features", {"extract_features"}),
 )
+_STEPS_OF_IMPORT = (
+    ("not left out on purpose", {"configuration"}),
+    ("with sound features", {"import_features"}),
+)
 _KINDS = {
     "unreadable": "cannot be read",
     "no_scale": "no scale",
     "no_tissue": "no tissue",
     "damaged": "damaged",
+    "no_features": "no features",
+    "no_coords": "no coordinates",
     "crash": "crashed",
     "excluded": "left out on purpose",
     "no_slide": "no usable slide",
@@ -92,7 +98,7 @@ def exclusions(excluded: Mapping[str, pd.DataFrame], patients: pd.DataFrame) -> 
     return sorted(found, key=lambda entry: entry.level != "slide")
 
 
-def slide_flow(total: int, excluded: pd.DataFrame, used: int) -> list[Step]:
+def slide_flow(total: int, excluded: pd.DataFrame, used: int, imported: bool = False) -> list[Step]:
     """Return the way of the slides from the table to the bags of patients with follow-up.
 
     Parameters
@@ -100,11 +106,13 @@ def slide_flow(total: int, excluded: pd.DataFrame, used: int) -> list[Step]:
     total : slides in the table.
     excluded : ``cohort/<encoder>.excluded.csv``.
     used : usable slides of patients with a usable follow-up.
+    imported : whether features were made elsewhere, so that no stage of ours came before them.
     """
+    stages_here = _STEPS_OF_IMPORT if imported else _STEPS
     slides = excluded[excluded["level"] == "slide"]
     steps, left = [Step("in the slide table", total)], total
-    known = {stage for _, stages in _STEPS for stage in stages}
-    for label, stages in (*_STEPS, ("with graph and clusters", None)):
+    known = {stage for _, stages in stages_here for stage in stages}
+    for label, stages in (*stages_here, ("with graph and clusters", None)):
         here = slides[slides["stage"].isin(stages) if stages else ~slides["stage"].isin(known)]
         if label.startswith("opened"):
             here = here[here["kind"] != "no_tissue"]

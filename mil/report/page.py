@@ -11,6 +11,7 @@ from markupsafe import Markup
 from mil.config import encoders, experiments
 from mil.report import cohort_flow, provenance, result_tables, slide_pictures
 from mil.report.cohort_flow import read_table
+from mil.report.imported_notes import imported_notes
 from mil.report.sample import shown_slides
 from mil.report.slide_notes import slide_notes
 from mil.survival.metrics.kaplan_meier import kaplan_meier
@@ -52,7 +53,7 @@ def write_report(
         `mil.report.sample`) are read there, and the features, graphs and clusters that the cohort
         tables name for them.
     slides : the slide table.
-    slide_table : ``slides.csv`` of the results: what was found on each slide.
+    slide_table : ``slides.csv`` of the results: what was found on each slide, or in its file.
     patients, excluded_patients : ``cohort/patients.csv`` and ``cohort/excluded_patients.csv``.
     folds : ``folds/fold<k>.csv`` by fold.
     cohorts, excluded : ``cohort/<encoder>.csv`` and ``cohort/<encoder>.excluded.csv`` in the order
@@ -73,17 +74,19 @@ def write_report(
     left_out = read_table(excluded_patients)
     assigned = [dict(read_table(path).itertuples(index=False)) for path in folds]
     named = experiments(config)
+    imported = bool(config["features"]["import"])
+    found = read_table(slide_table)
     measured = result_tables.read_metrics(dict(zip(named, metrics, strict=True)))
     figures = zip(kaplan_meier, training_curves, heatmaps, strict=True)
 
-    cohort = _cohort(len(every), by_encoder, lost, labels, left_out, assigned)
-    slide_facts = _slides(root, shown, by_encoder, lost, set(labels.index))
+    cohort = _cohort(len(every), by_encoder, lost, labels, left_out, assigned, imported)
+    slide_facts = _slides(root, shown, by_encoder, lost, set(labels.index), imported)
     results = _results(measured, pd.read_csv(comparison, dtype={"experiment": str}), config["unit"])
     context = {
         **cohort,
         **slide_facts,
         **results,
-        "notes": slide_notes(read_table(slide_table)),
+        "notes": imported_notes(found) if imported else slide_notes(found),
         "config": config,
         "unit": config["unit"],
         "note": note,
@@ -114,6 +117,7 @@ def _cohort(
     labels: pd.DataFrame,
     left_out: pd.DataFrame,
     folds: Sequence[Mapping[str, str]],
+    imported: bool,
 ) -> dict[str, Any]:
     """Return what became of slides and patients."""
     followed = set(labels.index)
@@ -124,7 +128,7 @@ def _cohort(
         "exclusions": cohort_flow.exclusions(lost, left_out),
         "slide_flows": {
             name: cohort_flow.slide_flow(
-                slides, lost[name], int(table["patient_id"].isin(followed).sum())
+                slides, lost[name], int(table["patient_id"].isin(followed).sum()), imported
             )
             for name, table in by_encoder.items()
         },
@@ -150,6 +154,7 @@ def _slides(
     by_encoder: Mapping[str, pd.DataFrame],
     lost: Mapping[str, pd.DataFrame],
     followed: set[str],
+    imported: bool,
 ) -> dict[str, Any]:
     """Return pictures of the slides shown, and what their features, graphs and clusters say."""
     rows = {
@@ -166,10 +171,11 @@ def _slides(
     for table in by_encoder.values():
         without = table[~table["patient_id"].isin(followed)]
         unused |= dict.fromkeys(without["slide_id"], "label")
+    counts = {row["slide_id"]: int(row["n_patches"]) for its in rows.values() for row in its}
     return {
         "made_by": made_by,
         "random": [name for name, facts in made_by.items() if any(fact.random for fact in facts)],
-        "gallery": slide_pictures.gallery(root, shown, unused),
+        "gallery": slide_pictures.gallery(root, shown, unused, counts if imported else None),
         "structures": {name: slide_pictures.structure(root, rows[name]) for name in rows},
     }
 

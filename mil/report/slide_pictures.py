@@ -14,6 +14,7 @@ from wsi.storage import load_npz, read_h5, read_outcome
 
 LONG_SIDE = 420  # pixels
 QUALITY = 72
+NO_PICTURE = ("unreadable", "no_scale", "excluded", "no_features", "no_coords")  # kinds
 EMPTY = 238  # grey of the square that stands for a slide without picture
 
 
@@ -50,21 +51,42 @@ def inlined(path: str | Path) -> str:
     return data_uri(Path(path).read_bytes(), kind or "application/octet-stream")
 
 
-def gallery(root: Path, slides: Iterable[str], failed: Mapping[str, str]) -> list[SlidePicture]:
-    """Return the pictures of `slides`; `failed` has the kind of those that are not used."""
-    return [_slide_picture(root, slide, failed.get(slide)) for slide in slides]
+def gallery(
+    root: Path,
+    slides: Iterable[str],
+    failed: Mapping[str, str],
+    imported: Mapping[str, int] | None = None,
+) -> list[SlidePicture]:
+    """Return the pictures of slides.
+
+    Parameters
+    ----------
+    root : the results folder.
+    slides : ids.
+    failed : the kind of those that are not used.
+    imported : where features were made elsewhere, the number of patches of each usable slide.
+    """
+    return [_slide_picture(root, slide, failed.get(slide), imported) for slide in slides]
 
 
-def _slide_picture(root: Path, slide: str, kind: str | None) -> SlidePicture:
+def _slide_picture(
+    root: Path, slide: str, kind: str | None, imported: Mapping[str, int] | None
+) -> SlidePicture:
     patches = root / f"patches/level2/{slide}.h5"
-    laid = patches.is_file() and read_outcome(patches).ok
+    if imported is None:
+        laid = patches.is_file() and read_outcome(patches).ok
+    else:
+        laid = slide in imported
     shown = root / (f"patches/{slide}.jpg" if laid else f"tissue/{slide}.jpg")
-    known = shown.is_file() and (laid or kind not in ("unreadable", "no_scale", "excluded"))
+    known = shown.is_file() and (laid or kind not in NO_PICTURE)
     picture = _small(shown) if known else np.full((64, 64, 3), EMPTY, np.uint8)
-    note = _count(patches) if laid else "no patches"
+    note = "no patches"
+    if laid:
+        note = f"{imported[slide]:,} patches" if imported else _count(patches)
     if kind is not None:
         note = f"not used: {words(kind)}"
-    alt = f"Slide {slide}: tissue outlined, {note}" if known else f"Slide {slide}: {note}"
+    seen = "tissue outlined" if imported is None else "patches"
+    alt = f"Slide {slide}: {seen}, {note}" if known else f"Slide {slide}: {note}"
     _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return SlidePicture(slide, data_uri(jpeg.tobytes(), "image/jpeg"), alt, note, kind is not None)
 

@@ -361,7 +361,7 @@ def test_captions_render_with_strict_variables(caption):
 
 def test_there_is_a_caption_for_everything_that_the_rules_report():
     expected = (
-        *("comparison", "excluded", "forest", "heatmaps", "html", "kaplan_meier", "slides"),
-        *("tissue", "training_curves", "workflow"),
+        *("comparison", "excluded", "forest", "heatmaps", "html", "imported", "kaplan_meier"),
+        *("slides", "tissue", "training_curves", "workflow"),
     )
     assert tuple(caption.stem for caption in CAPTIONS) == expected

@@ -1,0 +1,69 @@
+"""features made elsewhere -> ours; in place of slides, patches and encoder."""
+
+
+rule import_features:
+    """Check the features of one slide and write them as extract_features would."""
+    input:
+        unpack(imported_files),
+    output:
+        features=f"<results>/features/{config['features']['encoder']}/{{slide}}.h5",
+        thumbnail="<results>/tissue/{slide}.jpg",
+        picture=picture("<results>/patches/{slide}.jpg"),
+    log:
+        "<logs>/import_features/{slide}.log",
+    benchmark:
+        "<benchmarks>/import_features/{slide}.tsv"
+    retries: RETRIES
+    group:
+        "features"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=10,
+        attempt=this_attempt,
+    params:
+        slide=slide_entry,
+        folder=config["features"]["import"],
+        layout=config["features"]["layout"],
+        encoder=config["features"]["encoder"],
+        files=files_by_kind,
+        code=code_digest("wsi.import_features"),
+        attempts=RETRIES + 1,
+    message:
+        "import of {wildcards.slide}"
+    script:
+        "../workflow_scripts/import_features.py"
+
+
+rule list_imported:
+    """List every slide with what its file held."""
+    input:
+        features=collect(
+            "<results>/features/{encoder}/{slide}.h5", encoder=ENCODERS, slide=SLIDES
+        ),
+    output:
+        table=report(
+            "<results>/slides.csv",
+            caption="../report/imported.rst",
+            category="2 Slides",
+            labels={"table": "all slides"},
+        ),
+    log:
+        "<logs>/list_imported.log",
+    benchmark:
+        "<benchmarks>/list_imported.tsv"
+    conda:
+        "../envs/slides.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        slides=list(SLIDES),
+        code=code_digest("wsi.imported_table"),
+    message:
+        "table of imported slides"
+    script:
+        "../workflow_scripts/list_imported.py"
