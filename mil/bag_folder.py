@@ -1,8 +1,9 @@
 """The bags of a cohort on disk: features, graphs and clusters of a patient's slides."""
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch import Tensor
 from mil.bags import REGION, Bag, BagError
 from mil.cohort import OF_BAGS
 from wsi.storage import load_npz, read_features
+
+READ_AHEAD = 1 << 20
+"""Bytes asked for at once; the kernel cuts a longer request to about this (``io_pages``)."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,23 @@ class Slide:
     clusters_sha256: str
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """Where the features of a file start, None where they cannot be mapped; the file's stamp."""
+
+    stamp: tuple[int, int, int]
+    dtype: np.dtype
+    offset: int | None
+
+
 class BagFolder:
     """Bags by patient id, read from ``cohort/<encoder>.csv`` and the files it names.
 
-    A patient's rows are its slides' rows in the order of the table. Feature files stay mapped;
-    rows are copied once, into the packed bag. Graphs and clusters are read only when asked for.
+    A patient's rows are its slides' rows in the order of the table. On a CPU the features of one
+    float32 slide are its file, mapped; other bags are copied from the maps. Nothing of the features
+    is kept: a map holds an open file, and its pages count as memory of the process, so each bag
+    maps anew (30 microseconds) and gives everything back with its last tensor. What is read twice
+    comes from the system's page cache. Graphs and clusters are read only when asked for.
 
     Parameters
     ----------
@@ -83,7 +99,7 @@ class BagFolder:
         if problems:
             raise BagError(problems)
         self.width = widths[0]
-        self._mapped: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._stored: dict[str, _Stored] = {}
 
     def __contains__(self, patient: str) -> bool:
         """Return whether the patient has a usable slide."""
@@ -92,6 +108,10 @@ class BagFolder:
     def slides(self, patient: str) -> list[Slide]:
         """Return the usable slides of a patient in table order."""
         return self._slides[patient]
+
+    def size(self, patient: str) -> int:
+        """Return the number of instances of a patient."""
+        return sum(slide.patches for slide in self._slides[patient])
 
     def check_regions(self, patients: Iterable[str]) -> None:
         """Refuse slides that do not consist of whole regions of sixteen patches.
@@ -111,53 +131,77 @@ class BagFolder:
         if problems:
             raise BagError(problems)
 
-    def load(self, patients: Sequence[str], needs: Sequence[str] = ()) -> Bag:
+    def load(
+        self,
+        patients: Sequence[str],
+        needs: Sequence[str] = (),
+        device: torch.device | str = "cpu",
+    ) -> Bag:
         """Return the patients' bags, packed, features as float32.
 
         Parameters
         ----------
         patients : ids, in the order of the bags.
         needs : what is read besides features: ``graph``, ``cluster``, ``coords``.
+        device : where the tensors shall be.
 
         Raises
         ------
         BagError : a file that is not the one the cohort table was made from.
         """
         slides = [slide for patient in patients for slide in self._slides[patient]]
-        rows = [sum(slide.patches for slide in self._slides[patient]) for patient in patients]
         starts = np.concatenate([[0], np.cumsum([slide.patches for slide in slides])])
-
-        features = torch.empty(int(starts[-1]), self.width)
-        for slide, start in zip(slides, starts, strict=False):
-            mapped, _ = self._map(slide)
-            features[start : start + slide.patches].numpy()[...] = mapped
+        features = _packed([self._map(slide) for slide in slides], torch.device(device))
 
         others: dict[str, Tensor] = {}
         if "coords" in needs:
-            others["coords"] = torch.from_numpy(np.concatenate([self._map(s)[1] for s in slides]))
+            coords = [read_features(slide.features)[1] for slide in slides]
+            others["coords"] = torch.from_numpy(np.concatenate(coords))
         if "graph" in needs:
             others |= _union([_read_graph(slide) for slide in slides], starts)
         if "cluster" in needs:
             others["cluster"] = torch.cat([self._clusters(patient) for patient in patients])
-        offsets = torch.tensor([0, *np.cumsum(rows)])
-        return Bag(features, offsets, ids=tuple(patients), **others)
+        offsets = torch.tensor([0, *np.cumsum([self.size(patient) for patient in patients])])
+        return Bag(features, offsets, ids=tuple(patients), **others).to(device)
 
-    def _map(self, slide: Slide) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mapped features and the coords of a slide, checked once."""
-        if slide.slide_id not in self._mapped:
-            features, coords, attributes = read_features(slide.features)
-            expected = (slide.patches, slide.width)
-            if features.shape != expected or len(coords) != len(features):
-                raise BagError(
-                    [
-                        f"{slide.features.name}: features {list(features.shape)} and "
-                        f"{len(coords)} coords, where {self.cohort.name} has {list(expected)}. "
-                        "The file changed; make the cohort again."
-                    ]
-                )
-            _same_content(slide.features, attributes.get("sha256", ""), slide.sha256)
-            self._mapped[slide.slide_id] = features, coords
-        return self._mapped[slide.slide_id]
+    def read_ahead(self, patients: Iterable[str]) -> None:
+        """Have the system read the patients' features into its page cache, where it can be asked.
+
+        Returns when all is asked for; what is there already costs microseconds a megabyte.
+        """
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for slide in (slide for patient in patients for slide in self._slides[patient]):
+            with suppress(OSError), open(slide.features, "rb") as file:  # loading will complain
+                for start in range(0, slide.features.stat().st_size, READ_AHEAD):
+                    os.posix_fadvise(file.fileno(), start, READ_AHEAD, os.POSIX_FADV_WILLNEED)
+
+    def _map(self, slide: Slide) -> np.ndarray:
+        """Map the features of a slide, privately: what is written to the map stays in the map."""
+        stored = self._stored.get(slide.slide_id)
+        if stored is None or stored.stamp != _stamp(slide.features):  # first seen, or replaced
+            stored = self._stored[slide.slide_id] = self._check(slide)
+        if stored.offset is None:
+            return read_features(slide.features)[0]
+        shape = (slide.patches, slide.width)
+        return np.memmap(slide.features, stored.dtype, "c", stored.offset, shape)
+
+    def _check(self, slide: Slide) -> "_Stored":
+        """Return how the features of a slide are stored; they are those of the cohort table."""
+        stamp = _stamp(slide.features)
+        features, coords, attributes = read_features(slide.features)
+        expected = (slide.patches, slide.width)
+        if features.shape != expected or len(coords) != len(features):
+            raise BagError(
+                [
+                    f"{slide.features.name}: features {list(features.shape)} and "
+                    f"{len(coords)} coords, where {self.cohort.name} has {list(expected)}. "
+                    "The file changed; make the cohort again."
+                ]
+            )
+        _same_content(slide.features, attributes.get("sha256", ""), slide.sha256)
+        offset = features.offset if isinstance(features, np.memmap) else None
+        return _Stored(stamp, features.dtype, offset)
 
     def _clusters(self, patient: str) -> Tensor:
         """Return the cluster [N] of every row of a patient."""
@@ -180,7 +224,39 @@ class BagFolder:
         return torch.from_numpy(np.concatenate([by_slide[slide.slide_id] for slide in slides]))
 
 
-@lru_cache(maxsize=256)  # small cohorts are read once; large ones do not fill the memory
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _packed(maps: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Return the rows of the maps one behind the other, float32, on the device.
+
+    One mapped float32 slide stays the map. A GPU gets float16 as it is and widens it there.
+    """
+    gpu = device.type == "cuda"
+    if len(maps) == 1 and not gpu and maps[0].dtype == np.float32 and maps[0].flags.aligned:
+        return torch.from_numpy(maps[0])
+    half = gpu and all(rows.dtype == np.float16 for rows in maps)
+    packed = torch.empty(
+        sum(map(len, maps)),
+        maps[0].shape[1],
+        dtype=torch.float16 if half else torch.float32,
+        pin_memory=gpu,  # copied to the GPU without a detour; PyTorch keeps the memory for the next
+    )
+    start = 0
+    for rows in maps:
+        packed[start : start + len(rows)].copy_(_tensor(rows))
+        start += len(rows)
+    return packed.to(device, non_blocking=True).float()
+
+
+def _tensor(rows: np.ndarray) -> Tensor:
+    """Return an array as a tensor; one in the other byte order or off its alignment is copied."""
+    return torch.from_numpy(np.require(rows, rows.dtype.newbyteorder("="), "A"))
+
+
 def _read_graph(slide: Slide) -> tuple[np.ndarray, np.ndarray]:
     """Return edge_index and edge_latent [2, E] of a slide, in rows of the slide."""
     if slide.graph is None:

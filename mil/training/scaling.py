@@ -2,24 +2,29 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from mil.bag_folder import BagFolder
+
+ROWS = 8192
+"""Rows taken to float64 at a time: 64 MB for 1024 columns."""
 
 
 def fit_scaling(bags: BagFolder, patients: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation [D] over all instances of the patients.
 
-    In float64 and patient by patient; shifted by the first bag's mean, so that no digits cancel.
+    In float64 and by blocks of rows; shifted by the first rows' mean, so that no digits cancel.
     """
-    shift = bags.load(patients[:1]).features.double().mean(0)
-    count, total, squares = 0, torch.zeros_like(shift), torch.zeros_like(shift)
+    shift = None
+    count, total, squares = 0, 0.0, 0.0
     for patient in patients:
-        x = bags.load([patient]).features.double() - shift
-        count += len(x)
-        total += x.sum(0)
-        squares += x.square().sum(0)
+        for rows in bags.load([patient]).features.split(ROWS):
+            rows = rows.double()
+            shift = rows.mean(0) if shift is None else shift
+            rows -= shift
+            count += len(rows)
+            total = total + rows.sum(0)
+            squares = squares + rows.square_().sum(0)
     mean = total / count
     variance = (squares / count - mean.square()).clamp(min=0)
     return (mean + shift).float(), variance.sqrt().float()
