@@ -9,6 +9,8 @@ import torch
 import yaml
 
 from mil.bag_folder import BagFolder
+from mil.bag_loader import BagLoader
+from mil.bags import Bag
 from mil.heads.base import Prediction
 from mil.labels import describe_skipped, read_fold
 from mil.network import Network, build_network
@@ -75,10 +77,10 @@ def predict_fold(
         network.load_state_dict(load_network_state(model))
         network.to(device).eval()
         told, seen = [], {}
-        for row in people.table.itertuples():
-            prediction, weights = _predict(
-                network, bags, row.patient_id, settings["draws"], seed, device
-            )
+        patients = people.table["patient_id"].tolist()
+        each = BagLoader(bags, patients, network.model.needs, device, rows=1)  # nobody together
+        for row, bag in zip(people.table.itertuples(), each, strict=True):
+            prediction, weights = _predict(network, bags, bag, settings["draws"], seed)
             told.append(prediction)
             if row.part == "test":
                 seen |= weights
@@ -104,14 +106,13 @@ def predict_fold(
 
 @torch.no_grad()
 def _predict(
-    network: Network, bags: BagFolder, patient: str, draws: int, seed: int, device: torch.device
+    network: Network, bags: BagFolder, bag: Bag, draws: int, seed: int
 ) -> tuple[Prediction, dict[str, np.ndarray]]:
     """Return the prediction of one patient and the attention on each of its slides."""
-    bag = bags.load([patient], network.model.needs).to(device)
-    noise = noise_bank(network.head, [patient], draws, seed, "prediction noise").to(device)
-    output, embedding = network(network.scaled(bag), noise)
+    noise = noise_bank(network.head, bag.ids, draws, seed, "prediction noise")
+    output, embedding = network(network.scaled(bag), noise.to(bag.features.device))
     weights = segment_softmax(embedding.scores, bag.offsets).float().cpu().numpy()
-    slides = bags.slides(patient)
+    slides = bags.slides(bag.ids[0])
     ends = np.cumsum([slide.patches for slide in slides])[:-1]
     by_slide = {
         slide.slide_id: part for slide, part in zip(slides, np.split(weights, ends), strict=True)

@@ -64,7 +64,8 @@ class Head(nn.Module):
     Attributes
     ----------
     learning_rate, weight_decay : defaults of the optimiser.
-    compares_patients : the loss is over pairs or risk sets, so a step needs many patients.
+    compares_patients : the loss is over pairs or risk sets, so a step needs many patients;
+        otherwise it is a mean over patients, and a step may add it up from parts.
     least_window : fewest patients a step should hold.
     """
 

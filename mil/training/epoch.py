@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mil.bag_folder import BagFolder
+from mil.bag_loader import BagLoader, with_places
 from mil.heads.base import Labels, Prediction
 from mil.network import Network
 from mil.noise import noise_bank
@@ -12,7 +13,7 @@ from mil.survival.metrics.concordance import harrell_c
 from mil.training.history import Epoch, mean_or_nan
 from mil.training.settings import TrainingSettings
 from mil.training.step import Stepper
-from mil.training.windows import chunks, windows
+from mil.training.windows import windows
 
 
 def train_epoch(
@@ -30,8 +31,8 @@ def train_epoch(
     records, seen = [], []
     for rows in windows(shuffled, window, network.head):
         part = train.iloc[rows]
-        bag = bags.load(part["patient_id"].tolist(), network.model.needs).to(device)
-        record = stepper.step(bag, _labels(part))
+        loader = BagLoader(bags, part["patient_id"].tolist(), network.model.needs, device)
+        record = stepper.step(loader, _labels(part))
         records.append(record)
         if record.output is not None:
             seen.append((record.output, part))
@@ -60,7 +61,6 @@ class Validation:
         device: torch.device,
     ) -> None:
         self.network, self.bags, self.part, self.device = network, bags, part, device
-        self.window = settings.window
         self.labels = _labels(part)
         patients = part["patient_id"].tolist()
         draws = settings.validation_draws
@@ -83,11 +83,11 @@ class Validation:
     @torch.no_grad()
     def _outputs(self) -> Tensor:
         self.network.eval()
+        patients = self.part["patient_id"].tolist()
+        loader = BagLoader(self.bags, patients, self.network.model.needs, self.device)
         outputs = []
-        for rows in chunks(len(self.part), self.window):
-            patients = self.part["patient_id"].iloc[rows].tolist()
-            bag = self.bags.load(patients, self.network.model.needs).to(self.device)
-            noise = self.noise[rows].to(self.device)
+        for places, bag in with_places(loader):
+            noise = self.noise[places].to(self.device)
             outputs.append(self.network(self.network.scaled(bag), noise)[0].cpu())
         return torch.cat(outputs)
 

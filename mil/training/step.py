@@ -1,7 +1,11 @@
-"""One optimiser step on a window of bags: the discriminator's, then the network's."""
+"""One optimiser step on a window of bags: the discriminator's, then the network's.
+
+A window comes as groups of packed bags. Each goes forward and backward by itself, so that memory
+holds the activations of one, and the gradients add up to those of the whole window.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,12 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
 from mil.heads.base import Labels
 from mil.network import Network
 from mil.survival.losses.adversarial import discriminator_loss
 from mil.training.settings import TrainingError
+
+Window = BagLoader | Sequence[Bag]
 
 
 @dataclass
@@ -61,64 +68,97 @@ class Stepper:
         if discriminator is not None:
             self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
 
-    def step(self, bag: Bag, labels: Labels) -> StepRecord:
-        """Update on one window; a window without a usable event changes nothing."""
+    def step(self, window: Window, labels: Labels) -> StepRecord:
+        """Update on one window; a window without a usable event changes nothing.
+
+        Parameters
+        ----------
+        window : the groups of packed bags; gone through several times.
+        labels : of all patients of the window, in the order of the bags.
+        """
         record = StepRecord()
         if not self.network.head.usable(labels):
             record.skipped = True
             return record
-        bag = self.network.scaled(bag)
         if self.discriminator is not None:
-            self.improve_discriminator(bag, labels, record)
-        self.improve_network(bag, labels, record)
+            self.improve_discriminator(window, labels, record)
+        self.improve_network(window, labels, record)
         return record
 
-    def improve_discriminator(self, bag: Bag, labels: Labels, record: StepRecord) -> None:
+    def improve_discriminator(self, window: Window, labels: Labels, record: StepRecord) -> None:
         """Teach the discriminator observed events from generated times; dropout off in G."""
         head = self.network.head
+        kind = head.discriminator_loss
+        observed, event = head.scaled(labels), labels.event
+        seen, patients = max(int(event.sum()), 1), len(event)
+        noise = self._noise(labels)
         self.network.eval()
         self.discriminator.train()
-        with torch.no_grad():
-            output, _ = self.network(bag, self._noise(bag))  # [B, 1]
-        evidence = self.discriminator.encode(bag)
-        fake = self.discriminator.judge(evidence, output[:, 0])  # [B]: censored ones too
-        observed = head.scaled(labels).to(output.device)
-        real = self.discriminator.judge(evidence, observed)[labels.event.to(output.device)]
-        loss = discriminator_loss(real, fake, head.discriminator_loss)
         self.discriminator_optimiser.zero_grad()
-        loss.backward()
+        outputs, reals, fakes, total = [], [], [], 0.0
+        for places, bag in self._groups(window):
+            device = bag.features.device
+            with torch.no_grad():
+                output, _ = self.network(bag, noise[places].to(device))  # [b, 1]
+            evidence = self.discriminator.encode(bag)
+            fake = self.discriminator.judge(evidence, output[:, 0])  # [b]: censored ones too
+            real = self.discriminator.judge(evidence, observed[places].to(device))
+            real, none = real[event[places].to(device)], fake[:0]
+            # The loss is a mean over all real pairs and one over all fake pairs of the window.
+            loss = discriminator_loss(real, none, kind) * (len(real) / seen)
+            loss = loss + discriminator_loss(none, fake, kind) * (len(fake) / patients)
+            loss.backward()
+            total += loss.item()
+            outputs.append(output.cpu())
+            reals.append(real.detach())
+            fakes.append(fake.detach())
         self.discriminator_optimiser.step()
 
-        record.output = output.cpu()
-        record.discriminator_loss = loss.item()
-        record.fake_accuracy = (fake < 0).float().mean().item()
-        if len(real):
-            record.real_accuracy = (real > 0).float().mean().item()
+        record.output = torch.cat(outputs)
+        record.discriminator_loss = total
+        record.fake_accuracy = (torch.cat(fakes) < 0).float().mean().item()
+        if event.any():
+            record.real_accuracy = (torch.cat(reals) > 0).float().mean().item()
 
-    def improve_network(self, bag: Bag, labels: Labels, record: StepRecord) -> None:
+    def improve_network(self, window: Window, labels: Labels, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
+        noise = self._noise(labels)
         self.network.train()
-        output, embedding = self.network(bag, self._noise(bag))
-        supervised = head.loss(output.cpu(), labels)
-        loss = supervised.to(output.device)
-        if embedding.penalty is not None:
-            loss = loss + embedding.penalty.mean()
-        if self.discriminator is not None:
-            self.discriminator.eval()
-            with frozen(self.discriminator):
-                evidence = self.discriminator.encode(bag)  # no gradient: the bag is given
-                adversarial = head.adversarial_loss(
-                    self.discriminator.judge(evidence, output[:, 0])
-                )
-            loss = loss + adversarial
-            record.adversarial_loss = adversarial.item()
         self.optimiser.zero_grad()
-        loss.backward()
+        slope = None
+        if head.compares_patients and len(window) > 1:
+            slope, record.loss = self._slope(window, labels, noise)
+        outputs, supervised, opposed = [], 0.0, 0.0
+        for places, bag in self._groups(window):
+            device = bag.features.device
+            output, embedding = self.network(bag, noise[places].to(device))
+            share = len(bag) / len(labels.event)  # all terms but a comparing loss are means
+            if slope is not None:
+                loss = (output * slope[places].to(device)).sum()  # its gradient is the loss's
+            else:
+                part = Labels(labels.time[places], labels.event[places])
+                loss = share * head.loss(output.cpu(), part).to(device)
+                supervised += loss.item()
+            if embedding.penalty is not None:
+                loss = loss + share * embedding.penalty.mean()
+            if self.discriminator is not None:
+                self.discriminator.eval()
+                with frozen(self.discriminator):
+                    evidence = self.discriminator.encode(bag)  # no gradient: the bag is given
+                    logits = self.discriminator.judge(evidence, output[:, 0])
+                adversarial = share * head.adversarial_loss(logits)
+                loss = loss + adversarial
+                opposed += adversarial.item()
+            loss.backward()
+            outputs.append(output.detach().cpu())
         add_l1_gradient(self.network, self.l1)
         self.optimiser.step()
 
-        record.loss = supervised.item()
+        if slope is None:
+            record.loss = supervised
+        if self.discriminator is not None:
+            record.adversarial_loss = opposed
         if not math.isfinite(record.loss):
             raise TrainingError(
                 [
@@ -127,11 +167,33 @@ class Stepper:
                 ]
             )
         if record.output is None:
-            record.output = output.detach().cpu()
+            record.output = torch.cat(outputs)
 
-    def _noise(self, bag: Bag) -> Tensor:
+    def _slope(self, window: Window, labels: Labels, noise: Tensor) -> tuple[Tensor, float]:
+        """Return the gradient of a loss over all patients by every output, and the loss.
+
+        Random numbers are put back afterwards: the pass that follows has the same dropout, and so
+        the same outputs.
+        """
+        device = next(self.network.parameters()).device
+        gpus = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(gpus), torch.no_grad():
+            outputs = [
+                self.network(bag, noise[places].to(device))[0].cpu()
+                for places, bag in self._groups(window)
+            ]
+        output = torch.cat(outputs).requires_grad_()
+        loss = self.network.head.loss(output, labels)
+        return torch.autograd.grad(loss, output)[0], loss.item()
+
+    def _groups(self, window: Window) -> Iterator[tuple[slice, Bag]]:
+        """Yield the groups as the network should see them, with the places of their patients."""
+        for places, bag in with_places(window):
+            yield places, self.network.scaled(bag)
+
+    def _noise(self, labels: Labels) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
-        return self.network.head.noise(len(bag), 1, self.noise).to(bag.features.device)
+        return self.network.head.noise(len(labels.event), 1, self.noise)
 
 
 def adam(module: nn.Module, learning_rate: float, weight_decay: float) -> Adam:

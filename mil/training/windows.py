@@ -1,4 +1,4 @@
-"""How patients are put into groups that fit together in memory and in a step."""
+"""How the patients of an epoch are divided into optimiser steps."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,3 @@ def windows(patients: Sequence[int], window: int, head: Head) -> list[list[int]]
     else:
         count = -(-len(patients) // window)
     return [part.tolist() for part in np.array_split(np.asarray(patients), count)]
-
-
-def chunks(count: int, size: int) -> list[slice]:
-    """Divide ``count`` rows into runs of at most ``size``, in order."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
