@@ -31,7 +31,7 @@ class SlideTask:
     def count(self) -> tuple[int, int]:
         """Return the number of patches and the side of one in pixels."""
         with h5py.File(self.patches, "r") as file:
-            return len(file["coords"]), int(file["coords"].attrs["size"])
+            return len(file["coords"]), int(file.attrs["size"])
 
 
 @dataclass

@@ -56,7 +56,10 @@ class Network:
             return
         if self.device.type == "cpu":
             return
-        patches = torch.from_numpy(sample())
+        self._agree_on_half(sample())
+
+    def _agree_on_half(self, sample: np.ndarray) -> None:
+        patches = torch.from_numpy(sample)
         single = self(patches)
         self.dtype = getattr(torch, self.encoder.half)
         cosine = torch.cosine_similarity(self(patches), single).min().item()

@@ -1,0 +1,205 @@
+"""One job encodes many slides; every slide keeps its own job, and nothing stale is taken."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from tests.wsi.encoding.conftest import lay
+from wsi.encoding.ahead import Ahead
+from wsi.extract import extract_features
+from wsi.storage import Outcome, read_features, sha256_file, write_h5
+
+
+@pytest.fixture
+def job(cohort, tiny, tmp_path):
+    """Run the job of one slide, with all slides of the cohort waiting."""
+    waiting = tmp_path / "slides.json"
+    waiting.write_text(json.dumps({task.slide_id: task.slide for task in cohort}))
+
+    def job(task, ahead=0, folder=tmp_path / "features", **settings):
+        path = folder / f"{task.slide_id}.h5"
+        outcome = extract_features(
+            slide_id=task.slide_id,
+            slide=task.slide,
+            patches=task.patches,
+            features=str(path),
+            ahead=ahead,
+            waiting=str(waiting),
+            speeds=str(tmp_path / "speeds"),
+            **({"device": "cpu", "weights": str(tiny)} | settings),
+        )
+        assert outcome.ok
+        return path
+
+    return job
+
+
+def files(folder):
+    return {p.name: sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_job_encodes_others_and_their_jobs_only_move_the_files(
+    job, cohort, tmp_path, caplog, monkeypatch
+):
+    alone = tmp_path / "alone"
+    for task in cohort:
+        job(task, folder=alone)
+    caplog.set_level("INFO")
+    job(cohort[1], ahead=3)
+    features = tmp_path / "features"
+    # those after the own one first
+    ahead = {path.name for path in (features / "ahead").iterdir()}
+    assert ahead == {f"S{i}.{kind}" for i in (2, 3, 4) for kind in ("h5", "origin")}
+
+    import wsi.encoding.network
+
+    monkeypatch.setattr(wsi.encoding.network, "Network", None)  # nobody may encode them again
+    for i in (2, 3, 4):
+        caplog.clear()
+        job(cohort[i])
+        assert "encoded ahead, by the job of another slide" in caplog.text
+    monkeypatch.undo()
+    job(cohort[0], ahead=9)  # none is left to do
+    assert files(features) == files(alone)
+    assert not (features / "ahead").exists()
+    speeds = sorted(path.name for path in (tmp_path / "speeds").iterdir())
+    assert speeds == [f"S{i}.json" for i in range(5)]
+
+
+@pytest.mark.parametrize("changed", ["slide", "patches", "settings", "code", "unsealed"])
+def test_what_was_made_from_something_else_is_not_taken(
+    job, make_slide, noise, tmp_path, monkeypatch, changed
+):
+    own, other = (lay(tmp_path, n, noise(1024, 1024, seed=i), make_slide) for i, n in enumerate("AB"))
+    (tmp_path / "slides.json").write_text(json.dumps({"A": own.slide, "B": other.slide}))
+    job(own, ahead=1)
+    waiting = tmp_path / "features/ahead/B.h5"
+    before = waiting.stat().st_ino
+    settings = {}
+    if changed == "slide":
+        make_slide(tmp_path / "B.tiff", noise(1024, 1024, seed=8), downsamples=(4,))
+    if changed == "patches":
+        work = tmp_path / "again"
+        work.mkdir()
+        lay(work, "B", noise(1024, 1024, seed=1), make_slide, size=32)
+        (work / "level1/B.h5").rename(other.patches)
+    if changed == "settings":
+        settings["precision"] = "bfloat16"
+    if changed == "code":
+        monkeypatch.setattr("wsi.extract.code_digest", lambda name: "another")
+    if changed == "unsealed":  # the job was killed between file and seal
+        (tmp_path / "features/ahead/B.origin").unlink()
+    path = job(other, **settings)
+    assert path.stat().st_ino != before
+    fresh = job(other, folder=tmp_path / "fresh", **settings)
+    assert sha256_file(path) == sha256_file(fresh)
+
+
+def test_an_unchanged_one_is_moved(job, make_slide, noise, tmp_path):
+    own, other = (lay(tmp_path, n, noise(1024, 1024, seed=i), make_slide) for i, n in enumerate("AB"))
+    (tmp_path / "slides.json").write_text(json.dumps({"A": own.slide, "B": other.slide}))
+    job(own, ahead=1)
+    before = (tmp_path / "features/ahead/B.h5").stat().st_ino
+    time.sleep(0.02)
+    os.utime(other.patches)  # touched: Snakemake will want features that are newer
+    path = job(other)
+    assert path.stat().st_ino == before
+    assert path.stat().st_mtime >= os.stat(other.patches).st_mtime
+
+
+def test_slides_that_need_nothing_or_cannot_be_encoded_are_left_alone(job, cohort, tmp_path):
+    features = tmp_path / "features"
+    job(cohort[2])  # finished
+    os.utime(features / "S2.h5")
+    failed = Outcome("F", "make_patches", "failed", "slide F: no tissue.", "no_tissue")
+    folder = tmp_path / "patches"
+    folder.mkdir()
+    for task in cohort[:3]:
+        os.link(task.patches, folder / f"{task.slide_id}.h5")
+    write_h5(folder / "F.h5", failed, {"coords": np.zeros((0, 2), np.int64)})
+    slides = {task.slide_id: task.slide for task in cohort[:3]}
+    slides |= {"F": "failed.tiff", "later": "later.tiff", "S0": "/nowhere/gone.tiff"}
+    (tmp_path / "slides.json").write_text(json.dumps(slides))
+    own = cohort[1].__class__("S1", cohort[1].slide, str(folder / "S1.h5"))
+    job(own, ahead=9)
+    assert not (features / "ahead").exists()  # S0 failed to open and is left to its own job
+
+
+def test_two_jobs_share_the_slides_and_wait_for_each_other(cohort, tmp_path):
+    store = Ahead(tmp_path, lambda: {"weights": "1"})
+    peer = Ahead(tmp_path, lambda: {"weights": "1"})
+    assert store.claim(cohort[0])
+    assert not peer.claim(cohort[0])
+    assert [task.slide_id for task in peer.others(cohort, 2)] == ["S1", "S2"]
+    assert [task.slide_id for task in store.others(cohort, 9)] == ["S3", "S4"]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(peer.claim, cohort[0], wait=True)
+        time.sleep(0.1)
+        assert not waiting.done()
+        store.release(cohort[0])
+        assert waiting.result(timeout=5)
+    for task in cohort:
+        store.release(task)
+        peer.release(task)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(300)
+def test_killed_three_times_a_job_of_twenty_slides_resumes_to_the_same_bytes(
+    make_slide, noise, random_resnet50, tmp_path
+):
+    """SIGKILL at random moments; each time the own job is what is started again."""
+    rng = np.random.default_rng()  # other moments in every run
+    tasks = [
+        lay(tmp_path, f"S{i:02}", noise(1024, 1024 * (1 + i % 2), seed=i), make_slide)
+        for i in range(20)
+    ]
+    waiting = tmp_path / "slides.json"
+    waiting.write_text(json.dumps({task.slide_id: task.slide for task in tasks}))
+
+    def command(task, folder, ahead=19):
+        settings = {
+            "slide_id": task.slide_id,
+            "slide": task.slide,
+            "patches": task.patches,
+            "weights": str(random_resnet50),
+            "features": str(folder / f"{task.slide_id}.h5"),
+            "device": "cpu",
+            "ahead": ahead,
+            "waiting": str(waiting),
+        }
+        arguments = [f"{key}={value}" for key, value in settings.items()]
+        return [sys.executable, "-m", "wsi", "extract_features", *arguments]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(tasks[0], whole), check=True, capture_output=True)
+
+    done = []
+    for share in rng.uniform(0.05, 0.3, 3):
+        before = len(list(killed.rglob("*.h5")))
+        running = subprocess.Popen(command(tasks[0], killed), stderr=subprocess.DEVNULL)
+        while len(list(killed.rglob("[!.]*.h5"))) < before + 20 * share:
+            assert running.poll() is None, "the job ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        done.append({p.name: p.stat().st_mtime_ns for p in killed.rglob("S*.h5")})
+    subprocess.run(command(tasks[0], killed), check=True, capture_output=True)
+
+    for first, second in zip(done, done[1:], strict=False):  # at most the slide in hand is lost
+        kept = [name for name in first if second.get(name) == first[name]]
+        assert len(kept) >= len(first) - 1
+    for task in tasks[1:]:
+        for folder in (whole, killed):
+            subprocess.run(command(task, folder, ahead=0), check=True, capture_output=True)
+    assert files(killed) == files(whole)
+    assert len(files(whole)) == 20
+    assert len(read_features(whole / "S19.h5")[0]) == 32

@@ -1,0 +1,156 @@
+"""Both ways of encoding give the same features, on however many workers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from wsi.encoding.batches import encode_in_batches
+from wsi.encoding.in_hand import SlideTask
+from wsi.encoding.network import Network
+from wsi.encoding.patch_reader import PatchReader
+from wsi.encoding.threads import encode_in_threads
+
+CPU = torch.device("cpu")
+
+
+def in_threads(tasks, network, workers):
+    return {s.task.slide_id: s for s in encode_in_threads(tasks, network, workers)}
+
+
+def in_batches(tasks, network, workers):
+    return {s.task.slide_id: s for s in encode_in_batches(tasks, network, workers, 64)}
+
+
+@pytest.fixture(scope="module")
+def expected(cohort):
+    """Mean colours worked out from the pixels, slide by slide."""
+    result = {}
+    for task in cohort:
+        reader = PatchReader.open(task.slide, task.patches)
+        blocks = [reader.block(start)[0] for start in range(0, len(reader.coords), 16)]
+        result[task.slide_id] = np.concatenate(blocks).mean(axis=(1, 2)) / 255
+        reader.close()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("encode", "workers", "batch"),
+    [
+        (in_threads, 1, 16),
+        (in_threads, 4, 16),
+        (in_threads, 3, 48),
+        (in_threads, 2, 5),
+        (in_batches, 1, 16),
+        (in_batches, 1, 96),  # batches that end one slide and begin the next
+        (in_batches, 3, 80),
+        (in_batches, 2, 1024),  # one batch, mostly padding
+    ],
+)
+def test_every_slide_gets_its_own_rows(cohort, expected, tiny, encode, workers, batch):
+    found = encode(cohort, Network(str(tiny), CPU, batch), workers)
+    assert sorted(found) == sorted(expected)
+    for name, slide in found.items():
+        assert slide.error is None
+        np.testing.assert_allclose(slide.features, expected[name], atol=0.6 / 255)
+        assert slide.speed.patches == slide.total == len(expected[name])
+        assert slide.speed.seconds > 0
+
+
+@pytest.mark.parametrize("encode", [in_threads, in_batches])
+def test_the_number_of_workers_changes_no_bit(cohort, random_resnet50, encode):
+    """A real network this time, whose sums could come in another order."""
+    few = [cohort[0], cohort[2]]
+    one = encode(few, Network(str(random_resnet50), CPU), 1)
+    four = encode(few, Network(str(random_resnet50), CPU), 4)
+    for name in one:
+        np.testing.assert_array_equal(one[name].features, four[name].features)
+
+
+@pytest.mark.parametrize("encode", [in_threads, in_batches])
+def test_the_slides_before_change_no_bit(cohort, random_resnet50, encode):
+    """What a resumed job does: the same slide, elsewhere in the batches."""
+    together = encode([cohort[0], cohort[2]], Network(str(random_resnet50), CPU, 32), 1)
+    alone = encode([cohort[2]], Network(str(random_resnet50), CPU, 32), 1)
+    np.testing.assert_array_equal(together["S2"].features, alone["S2"].features)
+
+
+@pytest.mark.parametrize("encode", [in_threads, in_batches])
+def test_a_slide_that_cannot_be_opened_costs_only_itself(cohort, expected, tiny, encode):
+    gone = SlideTask("gone", "/nowhere/gone.tiff", cohort[1].patches)
+    found = encode([cohort[0], gone, cohort[2]], Network(str(tiny), CPU, 32), 2)
+    assert found["gone"].error.kind == "unreadable"
+    assert "/nowhere/gone.tiff" in str(found["gone"].error)
+    for name in ("S0", "S2"):
+        np.testing.assert_allclose(found[name].features, expected[name], atol=0.6 / 255)
+
+
+@pytest.mark.parametrize("encode", [in_threads, in_batches])
+def test_an_error_in_the_network_is_not_lost(cohort, tiny, encode, monkeypatch):
+    network = Network(str(tiny), CPU)
+
+    def fail(patches):
+        raise ZeroDivisionError("made for the test")
+
+    monkeypatch.setattr(network, "_features", fail)
+    with pytest.raises(ZeroDivisionError, match="made for the test"):
+        encode(cohort, network, 2)
+
+
+def test_unreadable_patches_are_counted_whoever_reads(
+    make_slide, noise, tiny, damage_tile, tmp_path
+):
+    from tests.wsi.encoding.conftest import lay
+
+    task = lay(tmp_path, "D", noise(1024, 2048, seed=5), make_slide)
+    damage_tile(task.slide, level=1, number=0)
+    network = Network(str(tiny), CPU)
+    expected = in_threads([task], network, 1)["D"].unreadable
+    assert expected > 0
+    assert in_threads([task], network, 3)["D"].unreadable == expected
+    assert in_batches([task], network, 2)["D"].unreadable == expected
+
+
+def test_a_killed_reader_means_try_again(cohort, tiny, monkeypatch):
+    from wsi.commandline import TryAgainError
+    from wsi.encoding import batches
+
+    def killed(*arguments):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Segmentation fault.")
+
+    monkeypatch.setattr(batches.DataLoader, "__iter__", lambda self: map(killed, [1]))
+    with pytest.raises(TryAgainError, match="was killed: DataLoader worker"):
+        in_batches(cohort, Network(str(tiny), CPU), 1)
+
+
+def test_little_shared_memory_means_fewer_readers_and_a_sentence(
+    cohort, tiny, expected, monkeypatch, caplog
+):
+    import shutil
+
+    from wsi.encoding import batches
+
+    usage = shutil.disk_usage("/")._replace(free=10_000)
+    monkeypatch.setattr(batches.shutil, "disk_usage", lambda path: usage)
+    found = in_batches(cohort, Network(str(tiny), CPU), 4)
+    assert "/dev/shm has room for 0 of 4 readers" in caplog.text
+    np.testing.assert_allclose(found["S1"].features, expected["S1"], atol=0.6 / 255)
+
+
+class HalfIsWrong(nn.Module):
+    def forward(self, x):
+        off = 0 if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") else 1
+        return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)) * 0 + off], dim=1)
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(False, "float16"), (True, "float32")])
+def test_half_precision_is_used_only_where_it_agrees(tiny, monkeypatch, caplog, wrong, expected):
+    network = Network(str(tiny), CPU)
+    monkeypatch.setattr(network, "device", torch.device("cpu"))
+    network.encoder = network.encoder.__class__(**{**vars(network.encoder), "half": "float16"})
+    if wrong:
+        network._network = HalfIsWrong()
+    sample = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
+    network._agree_on_half(sample)
+    assert str(network.dtype) == f"torch.{expected}"
+    assert ("differs from float32" in caplog.text) == wrong
