@@ -32,6 +32,7 @@ class Slide:
     graph_sha256: str
     clusters: Path | None
     clusters_sha256: str
+    regions: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class BagFolder:
                 graph_sha256=row.get("graph_sha256", ""),
                 clusters=Path(root) / clusters if clusters else None,
                 clusters_sha256=row.get("clusters_sha256", ""),
+                regions=row.get("regions") != "false",
             )
             self._slides.setdefault(row["patient_id"], []).append(slide)
 
@@ -121,12 +123,11 @@ class BagFolder:
         BagError : names every such slide.
         """
         problems = [
-            f"slide {slide.slide_id}: {slide.patches} patches are no multiple of {REGION}. The "
-            "adversarial head reads regions of sixteen; use features of patches laid by this "
-            "project, or another head."
+            f"slide {slide.slide_id}: {why}. The adversarial head reads regions of sixteen; use "
+            "features of patches laid by this project, or another head."
             for patient in patients
             for slide in self._slides[patient]
-            if slide.patches % REGION
+            if (why := _no_regions(slide))
         ]
         if problems:
             raise BagError(problems)
@@ -222,6 +223,15 @@ class BagFolder:
         if problems:
             raise BagError(problems)
         return torch.from_numpy(np.concatenate([by_slide[slide.slide_id] for slide in slides]))
+
+
+def _no_regions(slide: Slide) -> str:
+    """Return why the rows of a slide are not whole regions, or an empty string."""
+    if slide.patches % REGION:
+        return f"{slide.patches} patches are no multiple of {REGION}"
+    if not slide.regions:  # as the coordinates of imported features say
+        return f"every {REGION} rows of its imported features should be 4 x 4 patches, but are not"
+    return ""
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
