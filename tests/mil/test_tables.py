@@ -34,6 +34,13 @@ def problems(read, *args):
     return caught.value.problems
 
 
+@pytest.mark.parametrize("text", ["slide_id,patient_id\nS1,P1\n", SLIDES + "S1,P1,\n"])
+def test_imported_features_need_no_paths(table, text):
+    assert read_slides(table(text), need_paths=False) == [Slide("S1", "P1", "")]
+    with pytest.raises(TableError, match="path"):
+        read_slides(table(text))
+
+
 def test_slides_in_table_order_with_ids_as_text(table):
     name = table("path,slide_id,patient_id,mpp,x\nb.svs,007,100012,0.25,y\na.svs,006,100012,,y\n")
     assert read_slides(name) == [
