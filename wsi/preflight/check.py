@@ -35,7 +35,8 @@ def check_slides(
     slides : each row of the slide table, see :func:`wsi.preflight.slide.check_slide`.
     scale : ``by``, ``coarse`` and ``fine``, see :func:`wsi.patches.make_patches`.
     size : side of the patches that encoders get, in pixels.
-    encoders : ``architecture, batch_size, precision, device`` of each encoder by name.
+    encoders : ``architecture, weights, declared, batch_size, precision, device`` of each encoder by
+        name, see :func:`wsi.preflight.speed.time_encoder`.
     output : CSV to write, a :class:`SlideRow` for each slide in table order.
     speeds : CSV to write, an :class:`EncoderRow` for each encoder.
     workers : slides looked at side by side.
@@ -50,13 +51,16 @@ def check_slides(
     rows = [job.result() for job in jobs]
     mark_duplicates(rows)
     write_rows(output, SlideRow, rows)
-    wanted = ("architecture", "batch_size", "precision", "device")
+    wanted = ("architecture", "weights", "declared", "batch_size", "precision", "device")
     write_rows(
         speeds,
         EncoderRow,
         [
             time_encoder(
-                name=name, size=size, cores=workers, **{key: settings[key] for key in wanted}
+                name=name,
+                size=size,
+                cores=workers,
+                **{key: settings[key] for key in wanted if key in settings},
             )
             for name, settings in encoders.items()
         ],

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from wsi.preflight.rows import EncoderRow
@@ -13,6 +14,8 @@ def time_encoder(
     *,
     name: str,
     architecture: str,
+    weights: str = "random",
+    declared: Mapping[str, object] | None = None,
     size: int,
     batch_size: int | str,
     precision: str,
@@ -24,24 +27,23 @@ def time_encoder(
     Parameters
     ----------
     name, architecture : of the encoder, in the configuration and among the registered ones.
+    weights, declared : of a TorchScript file, as for :func:`wsi.weights.fetch_weights`; others are
+        timed with random weights.
     size : side of a patch in pixels.
     batch_size, precision, device : as for :func:`wsi.extract.extract_features`.
     cores : cores that jobs of the run have together.
     """
     import torch
 
-    from wsi.encoders import find_encoder
     from wsi.encoding.preprocess import preprocess
+    from wsi.weights import untrained
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     where = torch.device(device)
     on_gpu = where.type == "cuda"
     torch.set_num_threads(1)  # as jobs have it: slides run side by side, each on a core
-    encoder = find_encoder(architecture)
-    network = encoder.build().eval()
-    if hasattr(network, "fold_batch_norms"):
-        network.fold_batch_norms()
+    encoder, network = untrained(architecture, weights, declared)
     network = network.to(where, memory_format=torch.channels_last)
     if precision == "auto":
         precision = "float16" if on_gpu else "float32"
