@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from mil.kmeans import kmeans
 from mil.problems import InputError
 from mil.seeds import seed_for
 from wsi.storage import Outcome, read_features, read_outcome, save_npz, sha256_arrays
@@ -29,11 +30,11 @@ def cluster_patches(
     slides, features : slide ids and their feature files, in the order of the slide table; failed
         slides are left out.
     clusters : npz to write: ``cluster`` ``[N]`` int32, ``slides`` and ``rows`` it belongs to.
-    k : number of clusters; N where there are fewer patches, the other ids staying empty.
+    k : number of clusters; the number of different patches where there are fewer, the other ids
+        staying empty.
     seed : of the configuration.
     crashed : how every attempt ended, if each did; this is then the outcome of the patient.
     """
-    from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     if crashed:
@@ -57,16 +58,11 @@ def cluster_patches(
                 "encoder gives one. Extract them again, or name a slide under exclude."
             ]
         )
-    stacked = np.concatenate(rows)
-    means = KMeans(
-        n_clusters=min(k, len(np.unique(stacked, axis=0))),
-        n_init=10,
-        random_state=seed_for(seed, "clusters", patient_id) % 2**32,
-    )
+    stacked = np.concatenate(rows, dtype=np.float32)
     with threadpool_limits(1):  # the order of sums, and so the bytes, must not follow the cores
-        cluster = means.fit_predict(stacked)
+        cluster = kmeans(stacked, k, seed_for(seed, "clusters", patient_id) % 2**32)
     arrays = {
-        "cluster": cluster.astype(np.int32),
+        "cluster": cluster,
         "slides": np.array([slide for slide, _ in usable]),
         "rows": np.array([len(part) for part in rows], np.int64),
     }
