@@ -1,24 +1,8 @@
 import numpy as np
-import pytest
+from exact_neighbours import brute_force, grid_points
 
-from mil.graphs import build_graph, edges, latent_neighbours, spatial_neighbours
+from mil.graphs import build_graph, edges, statistics
 from wsi.storage import Outcome, load_npz, read_outcome, sha256_file, write_h5
-
-
-def brute_force(points, k):
-    """All distances in double precision; of equal distance the lower index, never oneself."""
-    points = np.asarray(points, np.float64)
-    expected = np.empty((len(points), min(k, len(points) - 1)), np.int64)
-    for i, point in enumerate(points):
-        distance = ((points - point) ** 2).sum(axis=1)
-        order = sorted((d, j) for j, d in enumerate(distance) if j != i)
-        expected[i] = [j for _, j in order[:k]]
-    return expected
-
-
-def grid_points(rows, columns, step=1024):
-    y, x = np.mgrid[:rows, :columns] * step
-    return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 def write_features(path, features, coords, footprint=1024):
@@ -29,64 +13,6 @@ def write_features(path, features, coords, footprint=1024):
         {"features": features, "coords": coords},
         attributes,
     )
-
-
-def test_the_four_corners_of_a_square_worked_out_by_hand():
-    # 0 and 1 on top, 2 and 3 below: side neighbours tie, the lower index comes first
-    found = spatial_neighbours(grid_points(2, 2), 8)
-    np.testing.assert_array_equal(found, [[1, 2, 3], [0, 3, 2], [0, 3, 1], [1, 2, 0]])
-
-
-def test_inside_a_grid_the_neighbours_are_the_eight_around():
-    found = spatial_neighbours(grid_points(5, 5), 8)
-    np.testing.assert_array_equal(found[12], [7, 11, 13, 17, 6, 8, 16, 18])
-
-
-@pytest.mark.parametrize("n", [1, 2, 8, 9, 10, 25, 26, 300])
-def test_space_equals_brute_force_on_random_points_with_ties(n):
-    points = np.random.default_rng(n).integers(0, 12, (n, 2)) * 1024  # equal places too
-    np.testing.assert_array_equal(spatial_neighbours(points, 8), brute_force(points, 8))
-
-
-def test_space_equals_brute_force_on_grid_order_of_a_slide():
-    shuffled = np.random.default_rng(3).permutation(grid_points(13, 17))
-    np.testing.assert_array_equal(spatial_neighbours(shuffled, 8), brute_force(shuffled, 8))
-
-
-def test_space_keeps_the_tie_rule_when_more_points_tie_than_are_looked_at_first():
-    side = range(-80, 81)
-    circle = [(x, y) for x in side for y in side if x * x + y * y == 5525]
-    assert len(circle) == 48
-    points = np.random.default_rng(0).permutation([(0, 0), *circle])
-    np.testing.assert_array_equal(spatial_neighbours(points, 8), brute_force(points, 8))
-
-
-def test_space_keeps_the_tie_rule_when_all_points_are_one():
-    points = np.full((90, 2), 7)
-    np.testing.assert_array_equal(spatial_neighbours(points, 8), brute_force(points, 8))
-
-
-@pytest.mark.parametrize("n", [1, 2, 8, 9, 10, 200])
-def test_latent_equals_brute_force_in_double_precision(n):
-    # squared norms are 10,000 times the squared distances: single precision alone fails
-    rng = np.random.default_rng(n)
-    features = (rng.normal(size=(n, 64)) + 100).astype(np.float32)
-    np.testing.assert_array_equal(latent_neighbours(features, 8), brute_force(features, 8))
-
-
-def test_latent_over_several_blocks_equals_brute_force():
-    features = np.random.default_rng(1).random((1100, 8), dtype=np.float32)
-    features[1030:1080] = features[5]
-    np.testing.assert_array_equal(latent_neighbours(features, 8), brute_force(features, 8))
-
-
-@pytest.mark.parametrize("copies", [10, 24, 25, 26, 80])
-def test_latent_keeps_the_tie_rule_among_equal_rows(copies):
-    # bare glass: many patches of a slide have the very same features
-    rng = np.random.default_rng(copies)
-    features = rng.random((120, 16), dtype=np.float32)
-    features[rng.permutation(120)[:copies]] = 0.5
-    np.testing.assert_array_equal(latent_neighbours(features, 8), brute_force(features, 8))
 
 
 def test_edges_run_from_the_querying_node_to_its_neighbours_by_rank():
@@ -149,3 +75,58 @@ def test_a_failed_slide_passes_its_outcome_on(tmp_path):
         slide_id="S1", features=str(tmp_path / "S1.h5"), graph=str(tmp_path / "g.npz"), neighbours=8
     )
     assert read_outcome(tmp_path / "g.npz") == failed
+
+
+def test_without_latent_edges_the_file_says_so(tmp_path):
+    coords = grid_points(4, 5)
+    write_features(tmp_path / "S1.h5", np.ones((20, 6), np.float32), coords)
+    build_graph(
+        slide_id="S1",
+        features=str(tmp_path / "S1.h5"),
+        graph=str(tmp_path / "g.npz"),
+        neighbours=8,
+        latent=False,
+    )
+    arrays, attributes = load_npz(tmp_path / "g.npz")
+    assert arrays["edge_index"].shape == (2, 160)
+    assert arrays["edge_latent"].shape == (2, 0)
+    assert arrays["edge_latent"].dtype == np.int64
+    assert attributes["latent"] is False
+
+
+def test_statistics_of_a_graph_worked_out_by_hand():
+    # three patches in a row and two far away: everybody names its two nearest
+    coords = np.array([(0, 0), (10, 0), (20, 0), (1000, 0), (1000, 10)])
+    chosen = edges(np.array([[1, 2], [0, 2], [1, 0], [4, 2], [3, 2]]))
+    assert statistics(chosen, coords, far=20) == {
+        "in_degree_min": 1,
+        "in_degree_median": 2.0,
+        "in_degree_max": 4,
+        "pieces": 1,
+        "long_edges": 0.2,
+    }
+    apart = chosen[:, [0, 1, 2, 3, 4, 5, 6, 8]]  # the far two name nobody but each other
+    assert statistics(apart, coords, far=20)["pieces"] == 2
+    assert statistics(apart, coords, far=20)["long_edges"] == 0.0
+
+
+def test_a_graph_file_tells_its_statistics(tmp_path):
+    write_features(tmp_path / "S1.h5", np.ones((25, 6), np.float32), grid_points(5, 5))
+    build_graph(
+        slide_id="S1", features=str(tmp_path / "S1.h5"), graph=str(tmp_path / "g.npz"), neighbours=8
+    )
+    arrays, attributes = load_npz(tmp_path / "g.npz")
+    degree = np.bincount(arrays["edge_index"][1], minlength=25)
+    assert attributes["in_degree_min"] == degree.min()
+    assert attributes["in_degree_max"] == degree.max()
+    assert attributes["pieces"] == 1
+    # longer than two patches: three of each corner, (2, 1), (1, 2) and (2, 2) away, and one of
+    # each patch beside a corner
+    assert attributes["long_edges"] == 20 / 200
+
+
+def test_a_patch_alone_has_statistics_too():
+    found = statistics(np.zeros((2, 0), np.int64), np.zeros((1, 2), np.int64), far=1.0)
+    assert found["in_degree_max"] == 0
+    assert found["pieces"] == 1
+    assert found["long_edges"] == 0.0
