@@ -59,6 +59,10 @@ include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    describe_run()
+
+
 localrules:
     all,
     tissue,

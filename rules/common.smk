@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 import sys
 from argparse import Namespace
 from dataclasses import asdict
@@ -30,6 +31,7 @@ prepare_environment(workflow.basedir)
 RETRIES = 2  # of the stages of one slide; the last attempt records a crash as the slide's outcome
 
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
+RUN = f"{config['results']}/run.json"  # what jobs may use that decides no result
 FROM_SLIDES = not config["features"]["import"]  # otherwise features were made elsewhere
 SLIDES = {
     s.slide_id: s
@@ -197,6 +199,23 @@ def version(wildcards):
     for settings in EXPERIMENTS.values():
         modules += [f"mil.models.{settings['model']}", f"mil.heads.{settings['head']}"]
     return f"{__version__}, code {code_digest(*modules)}"
+
+
+def describe_run():
+    """Write what a job may use that decides no result: how many patches at once, all slides."""
+    from wsi.storage import write_json
+
+    keys = ("batch_size", "ahead")
+    slides = {name: slide.path for name, slide in SLIDES.items()}
+    running = {key: config["features"][key] for key in keys}
+    write_json(RUN, {**running, "slides": slides})
+
+
+def cores_of_encoder(wildcards):
+    """One core a slide on a CPU; eight that read for a GPU."""
+    device = ENCODERS[wildcards.encoder]["device"]
+    has_gpu = shutil.which("nvidia-smi") is not None
+    return 8 if device.startswith("cuda") or (device == "auto" and has_gpu) else 1
 
 
 def gpus_wanted(device):

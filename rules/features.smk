@@ -28,7 +28,7 @@ rule fetch_weights:
 
 
 rule extract_features:
-    """Encode the level-1 patches of one slide."""
+    """Encode the level-1 patches of one slide; on a GPU, go on with others that wait."""
     input:
         slide_file,
         patches="<results>/patches/level1/{slide}.h5",
@@ -44,7 +44,7 @@ rule extract_features:
         "features"
     conda:
         "../envs/torch.yaml"
-    threads: 1
+    threads: cores_of_encoder
     resources:
         gpu=gpus_wanted(config["features"]["device"]),
         mem_mb=more_memory(4000),
@@ -52,7 +52,10 @@ rule extract_features:
         attempt=this_attempt,
     params:
         slide=slide_entry,
-        running=lookup("{encoder}", within=ENCODERS),
+        precision=lookup("{encoder}/precision", within=ENCODERS),
+        device=lookup("{encoder}/device", within=ENCODERS),
+        run=RUN,
+        speeds=f"{config['results']}/benchmarks/encoding/{{encoder}}",
         code=code_digest("wsi.extract"),
         attempts=RETRIES + 1,
     message:

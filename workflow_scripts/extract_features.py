@@ -1,4 +1,4 @@
-"""Encode the level-1 patches of one slide (rule extract_features)."""
+"""Encode the level-1 patches of one slide, and others ahead of their jobs (rule extract_features)."""
 
 from wsi.jobs import run_job
 
@@ -8,12 +8,15 @@ run_job(
     log=snakemake.log[0],
     attempt=snakemake.resources.attempt,
     attempts=snakemake.params.attempts,
+    common=snakemake.params.run,
     slide_id=snakemake.wildcards.slide,
     slide=snakemake.params.slide["path"],
     patches=snakemake.input.patches,
     weights=snakemake.input.weights,
     features=snakemake.output[0],
-    batch_size=snakemake.params.running["batch_size"],
-    precision=snakemake.params.running["precision"],
-    device=snakemake.params.running["device"],
+    precision=snakemake.params.precision,
+    device=snakemake.params.device,
+    threads=snakemake.threads,
+    speeds=snakemake.params.speeds,
+    alone=snakemake.resources.attempt > 1,
 )

@@ -1,8 +1,7 @@
 """Encoding the fine patches of a slide."""
 
-import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +38,8 @@ def extract_features(
     device: str = "auto",
     threads: int = 1,
     ahead: int | str = 0,
-    waiting: str = "",
+    slides: Mapping[str, str] | None = None,
+    alone: bool = False,
     speeds: str = "",
 ) -> None:
     """Encode the fine patches of one slide, in the order of the patch file.
@@ -58,7 +58,8 @@ def extract_features(
     threads : cores to use; beside a GPU, processes that read.
     ahead : how many further slides to encode when their patches are ready, see
         :mod:`wsi.encoding.ahead`; ``auto`` is 31 on a GPU and 0 on a CPU.
-    waiting : JSON file with all slides, ``{slide id: file}``; those of `ahead` come from it.
+    slides : all slides, ``{slide id: file}``; their patches lie beside `patches`.
+    alone : encode no further slide: the last attempt ended in a crash, perhaps another slide's.
     speeds : folder for a JSON file a slide that says how fast it was encoded.
 
     Raises
@@ -83,11 +84,13 @@ def extract_features(
         if store.take(own, features):
             log.info("encoded ahead while this job waited for a GPU")
             return
-        most = (AHEAD_ON_GPU if where.type == "cuda" else 0) if ahead == "auto" else int(ahead)
+        if ahead == "auto":
+            ahead = AHEAD_ON_GPU if where.type == "cuda" else 0
+        others = _others(own, {} if alone else slides or {})
         network = Network(weights, where, batch_size)
         network.choose_precision(precision, lambda: _sample(own))
         job = _Job(own, Path(features), store, network, Path(speeds) if speeds else None)
-        job.run(_tasks(own, store, _others(own, waiting), most), threads)
+        job.run(_tasks(own, store, others, int(ahead)), threads)
         while not job.has_own and not store.take(own, features):
             store.claim(own, wait=True)  # another job is at it, or was and has been killed
             job.run([own], threads)
@@ -95,11 +98,8 @@ def extract_features(
         raise job.error
 
 
-def _others(own: SlideTask, waiting: str) -> list[SlideTask]:
-    """Return the other slides of the run, those after the own one first."""
-    if not waiting or not Path(waiting).is_file():
-        return []
-    slides = json.loads(Path(waiting).read_text())
+def _others(own: SlideTask, slides: Mapping[str, str]) -> list[SlideTask]:
+    """Return the other slides, those after the own one first."""
     folder, names = Path(own.patches).parent, list(slides)
     after = names.index(own.slide_id) + 1 if own.slide_id in slides else 0
     return [

@@ -35,6 +35,7 @@ def run_job(
     log: str,
     attempt: int = 1,
     attempts: int = 1,
+    common: str = "",
     **settings: object,
 ) -> None:
     """Run ``python -m package stage key=value ...`` and end the way the workflow expects.
@@ -50,6 +51,7 @@ def run_job(
     attempt, attempts : which try this is and how many there are. A stage of one slide that is
         killed or runs out of memory is tried again; the last time, the crash becomes the slide's
         outcome and the job succeeds. Stages with one attempt, and cancelled ones, just fail.
+    common : JSON file with further settings, the same for many jobs.
     settings : plain values for the stage.
 
     Raises
@@ -59,6 +61,8 @@ def run_job(
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     command = command_of(package, stage, settings, path.with_suffix(".json"))
+    if common:
+        command.append(f"@{common}")
     with open(path, "w") as file:
         file.write(quoted(command) + "\n")
         code = _run(command, file)
