@@ -57,7 +57,7 @@ lint: .venv/test ## style of Python, of the rules, and of the workflow
 lock: .venv/test ## renew the lock files
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
-		--no-annotate --extra workflow pyproject.toml -o requirements.lock
+		--no-annotate --extra workflow --extra lite pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
 		--no-annotate --all-extras -c requirements.lock pyproject.toml -o requirements-test.lock
 
