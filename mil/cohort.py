@@ -18,6 +18,8 @@ from wsi.storage import Outcome, read_features, write_json
 OF_BAGS = ("slide_id", "patient_id", "n_patches", "width", "features", "features_sha256")
 OF_STRUCTURE = ("graph", "graph_sha256", "clusters", "clusters_sha256")
 OF_REGIONS = ("regions",)  # true: rows 16k .. 16k+15 are the 4 x 4 fine patches of a coarse one
+OF_GRAPHS = ("slide_id", "n_patches")  # then what mil.graphs says of a graph
+STATISTICS = ("in_degree_min", "in_degree_median", "in_degree_max", "pieces", "long_edges")
 EXCLUDED = ("level", "id", "patient_id", "stage", "kind", "reason")
 
 
@@ -34,6 +36,7 @@ class _File:
     sha256: str
     shape: tuple[int, ...] = ()
     regions: bool = False
+    statistics: tuple[object, ...] = ()
 
 
 def gather_cohort(
@@ -43,6 +46,7 @@ def gather_cohort(
     graphs: Sequence[str | Path],
     clusters: Sequence[str | Path],
     cohort: str | Path,
+    graph_statistics: str | Path,
     excluded: str | Path,
     counts: str | Path,
     root: str | Path,
@@ -58,6 +62,7 @@ def gather_cohort(
     features, graphs : a file for each slide of the table but those of `exclude`, in its order.
     clusters : a file for each patient of those slides, named by the patient id.
     cohort : output, a row for each usable slide in table order; paths are relative to `root`.
+    graph_statistics : output, for each usable slide what :func:`mil.graphs.statistics` says.
     excluded : output, ``level,id,patient_id,stage,kind,reason``: slides, then patients without a
         usable slide.
     counts : output (JSON), how many slides, patients and patches.
@@ -87,6 +92,8 @@ def gather_cohort(
 
     columns = OF_BAGS + OF_STRUCTURE + OF_REGIONS
     write_table(cohort, columns, (_usable_row(*entry) for entry in usable))
+    described = ([s.slide_id, e.shape[0], *g.statistics] for s, e, g, _ in usable)
+    write_table(graph_statistics, OF_GRAPHS + STATISTICS, described)
     lost = failed | {
         name: Outcome(name, "configuration", "failed", "left out under exclude", "excluded")
         for name in exclude
@@ -184,13 +191,14 @@ def _read_h5(path: str | Path, root: str | Path) -> _File:
     features, _, attributes = read_features(path)
     # of what is extracted here every patch file is made of regions; what is imported says so itself
     regions = attributes.get("regions", attributes["stage"] == "extract_features")
-    return _file(path, root, attributes, attributes, features.shape, bool(regions))
+    return _file(path, root, attributes, attributes, shape=features.shape, regions=bool(regions))
 
 
 def _read_npz(path: str | Path, root: str | Path) -> _File:
     with np.load(path, allow_pickle=False) as archive:  # the arrays stay unread
         attributes = json.loads(str(archive["attributes"]))
-    return _file(path, root, attributes["outcome"], attributes)
+    statistics = tuple(attributes.get(name, "") for name in STATISTICS)
+    return _file(path, root, attributes["outcome"], attributes, statistics=statistics)
 
 
 def _file(
@@ -198,9 +206,8 @@ def _file(
     root: str | Path,
     outcome: dict,
     attributes: dict,
-    shape: tuple = (),
-    regions: bool = False,
+    **others: object,
 ) -> _File:
     relative = Path(os.path.relpath(path, root)).as_posix()
     known = Outcome(**{name: str(outcome[name]) for name in Outcome.__dataclass_fields__})
-    return _File(relative, known, str(attributes.get("sha256", "")), shape, regions)
+    return _File(relative, known, str(attributes.get("sha256", "")), **others)

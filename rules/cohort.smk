@@ -44,6 +44,7 @@ rule gather_cohort:
         ),
     output:
         cohort="<results>/cohort/{encoder}.csv",
+        graph_statistics="<results>/cohort/{encoder}.graphs.csv",
         excluded=report(
             "<results>/cohort/{encoder}.excluded.csv",
             caption="../report/excluded.rst",

@@ -11,6 +11,7 @@ rule write_report:
         folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
         cohorts=collect("<results>/cohort/{encoder}.csv", encoder=ENCODERS),
         excluded=collect("<results>/cohort/{encoder}.excluded.csv", encoder=ENCODERS),
+        graphs=collect("<results>/cohort/{encoder}.graphs.csv", encoder=ENCODERS),
         metrics=collect(
             "<results>/evaluation/{experiment}/metrics.csv", experiment=EXPERIMENTS
         ),

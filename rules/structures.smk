@@ -18,11 +18,12 @@ rule build_graph:
         "../envs/torch.yaml"
     threads: 1
     resources:
+        gpu=gpus_wanted(config["graphs"]["device"]),
         mem_mb=more_memory(4000),
-        runtime=10,
+        runtime=30,
         attempt=this_attempt,
     params:
-        neighbours=config["graphs"]["neighbours"],
+        graphs=config["graphs"],
         code=code_digest("mil.graphs"),
         attempts=RETRIES + 1,
     message:

@@ -11,5 +11,5 @@ run_job(
     slide_id=snakemake.wildcards.slide,
     features=snakemake.input.features,
     graph=snakemake.output[0],
-    neighbours=snakemake.params.neighbours,
+    **snakemake.params.graphs,
 )

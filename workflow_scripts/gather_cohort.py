@@ -11,6 +11,7 @@ run_job(
     graphs=list(snakemake.input.graphs),
     clusters=list(snakemake.input.clusters),
     cohort=snakemake.output.cohort,
+    graph_statistics=snakemake.output.graph_statistics,
     excluded=snakemake.output.excluded,
     counts=snakemake.output.counts,
     root=snakemake.params.root,

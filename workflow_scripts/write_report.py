@@ -16,6 +16,7 @@ run_job(
     folds=list(snakemake.input.folds),
     cohorts=list(snakemake.input.cohorts),
     excluded=list(snakemake.input.excluded),
+    graphs=list(snakemake.input.graphs),
     metrics=list(snakemake.input.metrics),
     kaplan_meier=list(snakemake.input.kaplan_meier),
     training_curves=list(snakemake.input.training_curves),

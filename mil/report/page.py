@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mil.config import encoders, experiments
-from mil.report import cohort_flow, provenance, result_tables, slide_pictures
+from mil.report import cohort_flow, graph_facts, provenance, result_tables, slide_pictures
 from mil.report.cohort_flow import read_table
 from mil.report.imported_notes import imported_notes
 from mil.report.sample import shown_slides
@@ -33,6 +33,7 @@ def write_report(
     folds: Paths,
     cohorts: Paths,
     excluded: Paths,
+    graphs: Paths,
     metrics: Paths,
     kaplan_meier: Paths,
     training_curves: Paths,
@@ -56,8 +57,8 @@ def write_report(
     slide_table : ``slides.csv`` of the results: what was found on each slide, or in its file.
     patients, excluded_patients : ``cohort/patients.csv`` and ``cohort/excluded_patients.csv``.
     folds : ``folds/fold<k>.csv`` by fold.
-    cohorts, excluded : ``cohort/<encoder>.csv`` and ``cohort/<encoder>.excluded.csv`` in the order
-        of ``mil.config.encoders``.
+    cohorts, excluded, graphs : ``cohort/<encoder>.csv``, ``cohort/<encoder>.excluded.csv`` and
+        ``cohort/<encoder>.graphs.csv`` in the order of ``mil.config.encoders``.
     metrics, kaplan_meier, training_curves, heatmaps : files of each experiment, in the order of
         ``mil.config.experiments``; a CSV of the same name lies beside each SVG.
     comparison, forest : ``evaluation/comparison.csv`` and ``evaluation/forest.svg``.
@@ -86,6 +87,10 @@ def write_report(
         **cohort,
         **slide_facts,
         **results,
+        "graphs": {
+            name: graph_facts.graph_facts(read_table(path))
+            for name, path in zip(by_encoder, graphs, strict=True)
+        },
         "notes": imported_notes(found) if imported else slide_notes(found),
         "config": config,
         "unit": config["unit"],

@@ -1,4 +1,4 @@
-"""Small pictures of slides with their patches; sizes of bags, graphs and clusters."""
+"""Small pictures of slides with their patches; sizes of bags and clusters."""
 
 import base64
 import mimetypes
@@ -106,7 +106,7 @@ def _count(patches: Path) -> str:
 
 
 def structure(root: Path, cohort: Sequence[Mapping[str, str]]) -> list[Spread]:
-    """Return how large bags, graphs and clusters are.
+    """Return how large bags and clusters are.
 
     Parameters
     ----------
@@ -114,26 +114,19 @@ def structure(root: Path, cohort: Sequence[Mapping[str, str]]) -> list[Spread]:
     cohort : rows of ``cohort/<encoder>.csv`` to look at.
     """
     patches = np.array([int(row["n_patches"]) for row in cohort])
-    space, latent = [], []
-    for row in cohort:
-        graph, _ = load_npz(root / row["graph"])
-        n = len(graph["centroid"])
-        space.append(np.bincount(graph["edge_index"][1], minlength=n))
-        latent.append(np.bincount(graph["edge_latent"][1], minlength=n))
     clusters = [
         np.bincount(load_npz(root / path)[0]["cluster"])
         for path in sorted({row["clusters"] for row in cohort})
     ]
     return [
-        _spread("Fine patches of a slide", patches),
-        _spread("Patches that name a patch as neighbour in space", *space),
-        _spread("Patches that name a patch as neighbour in features", *latent),
-        _spread("Fine patches of a cluster", *(sizes[sizes > 0] for sizes in clusters)),
-        _spread("Clusters of a patient", [int((sizes > 0).sum()) for sizes in clusters]),
+        spread("Fine patches of a slide", patches),
+        spread("Fine patches of a cluster", *(sizes[sizes > 0] for sizes in clusters)),
+        spread("Clusters of a patient", [int((sizes > 0).sum()) for sizes in clusters]),
     ]
 
 
-def _spread(label: str, *values: Sequence[float] | np.ndarray) -> Spread:
+def spread(label: str, *values: Sequence[float] | np.ndarray) -> Spread:
+    """Return median and range of all `values` together."""
     every = np.concatenate([np.asarray(part) for part in values]) if values else np.zeros(0)
     if not len(every):
         return Spread(label, 0, np.nan, np.nan, np.nan)

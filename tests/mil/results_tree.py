@@ -61,6 +61,7 @@ def write_results(folder, weights="random:0", experiments=("plain", "timed")):
         "folds": [root / f"folds/fold{k}.csv" for k in range(2)],
         "cohorts": [root / "cohort/resnet50.csv"],
         "excluded": [root / "cohort/resnet50.excluded.csv"],
+        "graphs": [root / "cohort/resnet50.graphs.csv"],
         "metrics": [evaluation / name / "metrics.csv" for name in experiments],
         "kaplan_meier": [evaluation / name / "kaplan_meier.svg" for name in experiments],
         "training_curves": [evaluation / name / "training_curves.svg" for name in experiments],
@@ -208,6 +209,11 @@ def _write_cohort(root, rows):
         ("slide", slide, SLIDES[slide], "find_tissue", kind, reason)
         for slide, (kind, reason) in FAILED.items()
     ]
+    graphs = pd.DataFrame(rows)[["slide_id", "n_patches"]]
+    graphs = graphs.assign(in_degree_min=1, in_degree_median=8.0, in_degree_max=12)
+    graphs = graphs.assign(pieces=1, long_edges=0.0)
+    graphs.loc[graphs["slide_id"] == "S4", ["pieces", "long_edges"]] = 3, 0.125
+    graphs.to_csv(root / "cohort/resnet50.graphs.csv", index=False)
     lost.append(("patient", "P2", "P2", "gather_cohort", "no_slide", "no usable slide: S2"))
     columns = ["level", "id", "patient_id", "stage", "kind", "reason"]
     pd.DataFrame(lost, columns=columns).to_csv(root / "cohort/resnet50.excluded.csv", index=False)

@@ -11,6 +11,13 @@ from mil.cohort import CohortError, gather_cohort
 from wsi.outcome import write_failed
 from wsi.storage import Outcome, save_npz, sha256_arrays, write_h5
 
+STATISTICS = {
+    "in_degree_min": 3,
+    "in_degree_median": 8.0,
+    "in_degree_max": 10,
+    "pieces": 1,
+    "long_edges": 0.1,
+}
 SLIDES = {"S1": "P1", "S2": "P2", "S3": "P1", "S4": "P3", "S5": "P4"}  # as in the slide table
 
 
@@ -24,7 +31,7 @@ class Results:
         self.table.write_text("slide_id,patient_id,path\n" + rows)
         for number, slide in enumerate(slides):
             self.encode(slide, 16 * (number + 1))
-            attributes = {"sha256": f"graph of {slide}"}
+            attributes = {"sha256": f"graph of {slide}", **STATISTICS, "pieces": number}
             save_npz(self.graph(slide), Outcome(slide, "build_graph"), attributes, a=np.zeros(3))
         for patient in dict.fromkeys(slides.values()):
             attributes = {"sha256": f"clusters of {patient}"}
@@ -58,6 +65,7 @@ class Results:
             graphs=[str(self.graph(slide)) for slide in kept],
             clusters=[str(self.cluster(p)) for p in {self.slides[slide]: 0 for slide in kept}],
             cohort=self.root / "cohort/resnet50.csv",
+            graph_statistics=self.root / "cohort/resnet50.graphs.csv",
             excluded=self.root / "cohort/resnet50.excluded.csv",
             counts=self.root / "cohort/resnet50.json",
             root=str(self.root),
@@ -98,6 +106,15 @@ def test_all_slides_usable(results):
         "clusters": "clusters/resnet50/P2.npz",
         "clusters_sha256": "clusters of P2",
         "regions": "true",
+    }
+    assert results.rows("resnet50.graphs.csv")[1] == {
+        "slide_id": "S2",
+        "n_patches": "32",
+        "in_degree_min": "3",
+        "in_degree_median": "8",
+        "in_degree_max": "10",
+        "pieces": "1",
+        "long_edges": "0.1",
     }
     assert results.rows("resnet50.excluded.csv") == []
     assert json.loads((results.root / "cohort/resnet50.json").read_text()) == {

@@ -151,7 +151,7 @@ def test_a_wrong_type_is_named(path, node):
         ),
         (
             {"graphs": {"zzz": 3}},
-            "config.yaml: unknown key graphs.zzz; the keys here are neighbours.",
+            "config.yaml: unknown key graphs.zzz; the keys here are neighbours, latent, device.",
         ),
         (
             {"seed": "abc"},

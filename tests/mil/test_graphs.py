@@ -1,6 +1,7 @@
 import numpy as np
 from exact_neighbours import brute_force, grid_points
 
+from mil.cohort import STATISTICS
 from mil.graphs import build_graph, edges, statistics
 from wsi.storage import Outcome, load_npz, read_outcome, sha256_file, write_h5
 
@@ -123,6 +124,11 @@ def test_a_graph_file_tells_its_statistics(tmp_path):
     # longer than two patches: three of each corner, (2, 1), (1, 2) and (2, 2) away, and one of
     # each patch beside a corner
     assert attributes["long_edges"] == 20 / 200
+
+
+def test_the_cohort_lists_every_statistic():
+    found = statistics(np.array([[0, 1], [1, 0]]), grid_points(1, 2), far=1.0)
+    assert tuple(found) == STATISTICS
 
 
 def test_a_patch_alone_has_statistics_too():

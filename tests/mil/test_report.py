@@ -11,6 +11,7 @@ from results_tree import FAILED, REPOSITORY, SLIDES, configuration, write_result
 
 from mil.heads.cox import CoxHead
 from mil.report.cohort_flow import fold_rows, patient_flow, slide_flow
+from mil.report.graph_facts import graph_facts
 from mil.report.page import write_report
 from mil.report.provenance import config_hash, portable
 from mil.report.sample import shown_slides
@@ -294,6 +295,34 @@ def test_the_page_says_that_slides_are_a_sample(inputs, tmp_path, monkeypatch):
     page = Page((tmp_path / "report.html").read_text())
     assert "An even sample of 3 of 8 slides" in page.text
     assert sum(image["alt"].startswith("Slide ") for image in page.named("img")) == 3
+
+
+def test_the_slide_whose_graph_is_odd_is_named(page):
+    graphs = page.text[page.text.index("Graphs of all usable slides") :]
+    assert "Edges longer than two patches, %" in graphs
+    odd = graphs[graphs.index("The slides with most long edges") :]
+    row = odd[odd.index("S4") :].split()
+    assert row[:6] == ["S4", "32", "12.5", "3", "1", "12"]
+    assert "S5" not in odd[: odd.index("Reproduce and cite")]
+
+
+def test_graph_facts_name_the_slides_with_most_long_edges_first():
+    table = pd.DataFrame(
+        {
+            "slide_id": list("abcdefg"),
+            "n_patches": "100",
+            "in_degree_min": [str(n) for n in range(7)],
+            "in_degree_median": "8.0",
+            "in_degree_max": "12",
+            "pieces": ["1", "2", "3", "1", "1", "1", "1"],
+            "long_edges": ["0.0", "0.02", "0.02", "0.5", "0.01", "0.01", "0.03"],
+        }
+    )
+    facts = graph_facts(table)
+    assert [row["slide_id"] for row in facts["odd"]] == ["d", "g", "c", "b", "e"]
+    least, *_, long = facts["spreads"]
+    assert (least.n, least.median, least.least, least.most) == (7, 3, 0, 6)
+    assert (long.median, long.least, long.most) == (2, 0, 50)
 
 
 def test_slide_flow_counts_every_loss_where_it_happened():
