@@ -10,13 +10,12 @@ from typing import Any
 
 import yaml
 
+from mil.config_encoders import check_encoders, encoder_settings
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
-RESERVED = ("excluded_patients", "patients")  # files of results/cohort/ beside <encoder>.csv
 OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
 NOT_CLAM = (*OURS, "preset", "drop", "process_list")  # the others are CLAM's
-WEIGHTS = ("imagenet", "imagenet-or-random", "random")
 
 
 class ConfigError(InputError):
@@ -62,7 +61,7 @@ def check_config(
         ({"patches"}, lambda: _check_patches(config["patches"])),
         ({"experiments"}, lambda: _check_names(config["experiments"])),
         ({"features"}, lambda: _check_import(config["features"])),
-        ({"features", "encoders"}, lambda: _check_encoders(config, schema)),
+        ({"features", "encoders"}, lambda: check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
     ]
@@ -93,7 +92,7 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def encoders(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return architecture, weights and running options of each encoder that an experiment uses."""
     used = sorted({settings["encoder"] for settings in experiments(config).values()})
-    return {name: _encoder(name, config) for name in used}
+    return {name: encoder_settings(name, config) for name in used}
 
 
 def tissue_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,16 +118,6 @@ def fold_files(config: Mapping[str, Any]) -> list[str]:
     return [
         template.replace("{}", str(fold)) for fold in range(fold_count(config) if template else 0)
     ]
-
-
-def _encoder(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    entry = config["encoders"].get(name, {"weights": config["features"]["weights"]})
-    running = {key: config["features"][key] for key in ("batch_size", "precision", "device")}
-    return {
-        "architecture": entry.get("architecture") or name,
-        "weights": entry["weights"],
-        **running,
-    }
 
 
 def _in_order(value: Any) -> Any:
@@ -224,47 +213,6 @@ def _check_import(features: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"features.import is {folder}; there is no such folder (relative to the working "
             "directory)."
-        )
-
-
-def _check_encoders(config: Mapping[str, Any], schema: dict[str, Any]) -> Iterator[str]:
-    entry = schema["properties"]["encoders"]["additionalProperties"]["properties"]
-    built_in = [name for name in entry["architecture"]["enum"] if name]
-    chosen = config["features"]["encoder"]
-    if config["features"]["import"]:
-        yield from _check_label(f"features.encoder is {chosen}", chosen)
-    elif chosen not in config["encoders"]:
-        if chosen not in built_in:
-            yield (
-                f"features.encoder is {chosen}; it must be one of "
-                f"{listed([*built_in, *sorted(config['encoders'])])}"
-                f"{did_you_mean(chosen, [*built_in, *config['encoders']]) or '.'}"
-            )
-        yield from _check_weights("features.weights", config["features"]["weights"])
-    for name in sorted(config["encoders"]):
-        yield from _check_label(f"encoders.{name}", name)
-        if _encoder(name, config)["architecture"] not in built_in:
-            yield (
-                f"encoders.{name} has no architecture; say which built-in encoder its weights "
-                f"belong to: {listed(built_in)}."
-            )
-        yield from _check_weights(f"encoders.{name}.weights", config["encoders"][name]["weights"])
-
-
-def _check_label(place: str, name: str) -> Iterator[str]:
-    """Check a name that becomes a folder and a file of the results."""
-    if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        yield (
-            f"{place}: an encoder's name has letters, digits, dashes and underscores and is none "
-            f"of {listed(RESERVED)}."
-        )
-
-
-def _check_weights(key: str, weights: str) -> Iterator[str]:
-    if weights not in WEIGHTS and not Path(weights).is_file():
-        yield (
-            f"{key} is {weights}; there is no such file, and the words are {listed(WEIGHTS)}"
-            f"{did_you_mean(weights, WEIGHTS) or '.'}"
         )
 
 

@@ -115,10 +115,10 @@ def _kinds(schema: dict[str, Any]) -> list[str]:
 def _hint(error: Any) -> str:
     """Return the end of a sentence: the nearest allowed word, or why a number is text."""
     value, schema = error.instance, error.schema
-    if isinstance(value, str) and "enum" in schema:
-        return (
-            did_you_mean(value, [word for word in schema["enum"] if isinstance(word, str)]) or "."
-        )
+    options = (schema, *schema.get("anyOf", []))
+    words = [word for option in options for word in option.get("enum", []) if word]
+    if isinstance(value, str) and words:
+        return did_you_mean(value, map(str, words)) or "."
     if isinstance(value, str) and {"number", "integer"} & {*_kinds(schema)}:
         try:
             plain = f"{float(value):.9f}".rstrip("0").rstrip(".")

@@ -10,7 +10,6 @@ from dataclasses import asdict
 sys.path.insert(0, workflow.basedir)
 
 from mil.config import (
-    WEIGHTS,
     encoders,
     experiments,
     fold_count,
@@ -18,6 +17,7 @@ from mil.config import (
     load_config,
     tissue_parameters,
 )
+from mil.config_encoders import WEIGHTS
 from mil.report.sample import shown_slides
 from mil.tables import missing_slides, read_patients, read_slides
 from wsi import __version__

@@ -15,11 +15,12 @@ rule fetch_weights:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=8000,
+        runtime=60,
     params:
         encoder=lookup("{encoder}/architecture", within=ENCODERS),
         weights=lookup("{encoder}/weights", within=ENCODERS),
+        declared=lookup("{encoder}/declared", within=ENCODERS),
         code=code_digest("wsi.weights"),
     message:
         "weights of {wildcards.encoder}"

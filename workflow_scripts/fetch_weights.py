@@ -8,5 +8,6 @@ run_job(
     log=snakemake.log[0],
     encoder=snakemake.params.encoder,
     weights=snakemake.params.weights,
+    declared=snakemake.params.declared,
     output=snakemake.output[0],
 )

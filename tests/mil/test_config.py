@@ -10,12 +10,18 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from mil.config import ConfigError, encoders, experiments, fold_count, fold_files, load_config
+from mil.config_encoders import OF_NETWORK, OF_WEIGHTS, TORCHSCRIPT, WEIGHTS, WITH_NETWORK
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "schemas/config.schema.yaml"
 DEMO = ROOT / "config.yaml"
 DEMO_RAW = yaml.safe_load(DEMO.read_text())
 schema = yaml.safe_load(SCHEMA.read_text())
+BUILT_IN = (
+    "resnet50, resnet50_full, resnet18, resnet34, densenet121, efficientnet_lite2, vit_small, "
+    "vit_base, resnet50_barlow_twins, uni, uni2_h, conch_v1_5, virchow, virchow2, h_optimus_0, "
+    "h_optimus_1, prov_gigapath, phikon_v2, hibou_b, hibou_l"
+)
 
 
 def properties(node, path=()):
@@ -195,17 +201,43 @@ def test_a_wrong_type_is_named(path, node):
         (
             {"features": {"weights": "imagnet"}},
             "config.yaml: features.weights is imagnet; there is no such file, and the words are "
-            "imagenet, imagenet-or-random, random; did you mean imagenet?",
+            "hub, imagenet, imagenet-or-random, random; did you mean imagenet?",
         ),
         (
             {"features": {"encoder": "resnet5"}},
-            "config.yaml: features.encoder is resnet5; it must be one of resnet50, "
-            "efficientnet_lite2; did you mean resnet50?",
+            f"config.yaml: features.encoder is resnet5; it must be one of {BUILT_IN}; did you mean "
+            "resnet50?",
         ),
         (
-            {"encoders": {"uni": {"weights": "random"}}},
-            "config.yaml: encoders.uni has no architecture; say which built-in encoder its weights "
-            "belong to: resnet50, efficientnet_lite2.",
+            {"encoders": {"uni2": {"weights": "random"}}},
+            "config.yaml: encoders.uni2 has no architecture; say which built-in encoder its "
+            f"weights belong to: {BUILT_IN}; or timm:NAME, or torchscript; did you mean uni?",
+        ),
+        (
+            {"encoders": {"a": {"architecture": "virchow3"}}},
+            "config.yaml: encoders.a.architecture is the text 'virchow3'; it must be one of empty, "
+            f"{BUILT_IN}, torchscript or timm:NAME for any model of timm; did you mean virchow?",
+        ),
+        (
+            {"encoders": {"mine": {"architecture": "torchscript", "weights": "config.yaml",
+                                   "width": 5}}},
+            "config.yaml: encoders.mine has no input_size, mean, std; a TorchScript file does not "
+            "say it, so the configuration must.",
+        ),
+        (
+            {"encoders": {"conch": {"architecture": "conch_v1_5", "weights": "hub"}}},
+            "config.yaml: encoders.conch.weights is hub; the network of conch_v1_5 comes with its "
+            "weights, so it must be the path of a TorchScript file (docs/encoders.md).",
+        ),
+        (
+            {"encoders": {"uni": {"weights": "hub", "width": 5}}},
+            "config.yaml: encoders.uni.width is 5, but uni has its own; only architecture "
+            "torchscript needs it.",
+        ),
+        (
+            {"encoders": {"uni": {"weights": "hub", "std": [1, 2]}}},
+            "config.yaml: encoders.uni.std is [1, 2]; it must be three numbers, of red, green and "
+            "blue or empty.",
         ),
         (
             {"scale": {"coarse": 3.0}},
@@ -330,8 +362,8 @@ def test_experiments_inherit_training():
     assert made["a"]["permute_labels"] is None
     assert set(encoders(config)) == {"resnet50", "lite"}
     assert encoders(config)["lite"] == {
-        "architecture": "efficientnet_lite2", "weights": "imagenet", "batch_size": "auto",
-        "precision": "auto", "device": "auto",
+        "architecture": "efficientnet_lite2", "weights": "imagenet", "declared": {},
+        "batch_size": "auto", "precision": "auto", "device": "auto",
     }  # fmt: skip
     assert encoders(config)["resnet50"]["architecture"] == "resnet50"
 
@@ -347,6 +379,29 @@ def test_fold_files():
     config = load_config({"folds": {"k": 3, "repeats": 2}}, SCHEMA)
     assert fold_count(config) == 6
     assert fold_files(config) == []
+
+
+def test_what_a_user_says_of_an_encoder_goes_along(tmp_path):
+    weights = tmp_path / "w.pt"
+    weights.touch()
+    given = {
+        "architecture": "torchscript", "weights": str(weights), "width": 5, "input_size": 32,
+        "mean": [0, 0, 0], "std": [1, 1, 1], "trained_on_tcga": False,
+    }  # fmt: skip
+    config = load_config({"encoders": {"mine": given}, "features": {"encoder": "mine"}}, SCHEMA)
+    found = encoders(config)["mine"]
+    assert found["architecture"] == "torchscript"
+    assert found["declared"] == {
+        "width": 5, "input_size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "trained_on_tcga": False,
+    }  # fmt: skip
+
+
+def test_any_model_of_timm():
+    architecture = "timm:vit_small_patch16_224.augreg_in21k"
+    config = load_config(
+        {"encoders": {"v": {"architecture": architecture}}, "features": {"encoder": "v"}}, SCHEMA
+    )
+    assert encoders(config)["v"]["architecture"] == architecture
 
 
 def test_weights_may_be_a_file(tmp_path):
@@ -375,9 +430,15 @@ def test_encoders_models_and_heads_of_the_schema_are_those_that_exist():
     from mil.heads import HEADS
     from mil.models import MODELS
     from wsi.encoders import ENCODERS
+    from wsi.encoders.torchscript import DECLARED
+    from wsi.weights import WORDS
 
     entry = schema["properties"]["encoders"]["additionalProperties"]["properties"]
-    assert set(entry["architecture"]["enum"]) == {None, *ENCODERS}
+    assert set(entry["architecture"]["anyOf"][0]["enum"]) == {None, "torchscript", *ENCODERS}
+    alone = {name for name, encoder in ENCODERS.items() if encoder.build is None}
+    assert {TORCHSCRIPT, *alone} == set(WITH_NETWORK)
+    assert set(WEIGHTS) == set(WORDS)
+    assert {*OF_NETWORK, *OF_WEIGHTS} < {*DECLARED}
     entry = schema["properties"]["experiments"]["items"]["properties"]
     assert entry["model"]["enum"] == MODELS.names()
     assert entry["head"]["enum"] == HEADS.names()
