@@ -99,15 +99,15 @@ def stepper(head, width, **options):
     ("head", "options"), [("nll", {}), ("cox", {}), ("adversarial", {"adversarial_weight": 0.0})]
 )
 def test_a_step_on_large_patients_holds_no_copy_of_their_features(tmp_path, head, options):
-    """Eight patients of 38 MB: activations of one patient (eight columns here), and no features."""
+    """Five patients of 38 MB: activations of one patient (eight columns here), and no features."""
     rows, width = 9_280, 1024  # two of them are more than a group may hold
-    bags = write_slides(tmp_path, own_slides(8, rows, width))
+    bags = write_slides(tmp_path, own_slides(5, rows, width))
     learn = stepper(head, width, **options)
-    labels = Labels.of(np.arange(1.0, 9.0), np.ones(8))
+    labels = Labels.of(np.arange(1.0, 6.0), np.ones(5))
     one = BagLoader(bags, ["P0"], (), CPU)
     learn.improve_network(one, Labels.of([3.0], [1]), StepRecord())  # libraries warm up
-    window = BagLoader(bags, [f"P{i}" for i in range(8)], (), CPU)
-    assert len(window) == 8
+    window = BagLoader(bags, [f"P{i}" for i in range(5)], (), CPU)
+    assert len(window) == 5
     with HighestAnonymous() as memory:
         learn.step(window, labels)
     assert memory.grown < 0.5 * rows * width * 4
@@ -116,10 +116,10 @@ def test_a_step_on_large_patients_holds_no_copy_of_their_features(tmp_path, head
 def test_memory_of_a_step_follows_its_largest_patient_not_their_number(tmp_path):
     """Half precision is widened patient by patient: about one patient's float32, never all."""
     rows, width = 9_280, 1024
-    bags = write_slides(tmp_path, own_slides(8, rows, width), np.float16)
+    bags = write_slides(tmp_path, own_slides(5, rows, width), np.float16)
     learn = stepper("adversarial", width)
-    labels = Labels.of(np.arange(1.0, 9.0), np.ones(8))
-    names = [f"P{i}" for i in range(8)]
+    labels = Labels.of(np.arange(1.0, 6.0), np.ones(5))
+    names = [f"P{i}" for i in range(5)]
     learn.step(BagLoader(bags, names[:1], (), CPU), Labels.of([3.0], [1]))
     with HighestAnonymous() as memory:
         learn.step(BagLoader(bags, names, (), CPU), labels)
@@ -192,6 +192,21 @@ def test_what_cannot_be_mapped_as_it_is_has_the_same_values(tmp_path):
     alone = BagFolder(tmp_path / "cohort.csv", tmp_path)
     for name in slides:
         np.testing.assert_array_equal(alone.load([name]).features, expected[name])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_gpu_gets_the_same_values(tmp_path, dtype):
+    slides = {"S0": ("A", 48, 8), "S1": ("A", 16, 8), "S2": ("B", 32, 8)}
+    bags = write_slides(tmp_path, slides, dtype)
+    for patients in (["A"], ["B"], ["B", "A"]):
+        moved = bags.load(patients, ("coords",), "cuda")
+        here = bags.load(patients, ("coords",))
+        assert moved.features.dtype == torch.float32
+        for name in ("features", "offsets", "coords"):
+            assert getattr(moved, name).is_cuda
+            assert torch.equal(getattr(moved, name).cpu(), getattr(here, name))
 
 
 def test_a_file_replaced_during_training_is_refused(tmp_path):
