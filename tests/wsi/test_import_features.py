@@ -456,6 +456,25 @@ def test_a_file_that_is_no_hdf5_or_was_cut_off(exported, layout, content):
     bring.refused("unreadable", "S1.h5 is no HDF5 file, or was cut off")
 
 
+def test_rows_that_were_never_written_are_no_zeros(exported):
+    bring = exported("trident")
+    with h5py.File(bring.folder / "features_uni/S1.h5", "r+") as file:
+        rows = file["features"][:32]
+        del file["features"]
+        dataset = file.create_dataset("features", (N, WIDTH), np.float32, chunks=(32, WIDTH))
+        dataset[:32] = rows
+    bring.refused("unreadable", "dataset features claims [64, 12], but not all of it was ever")
+
+
+def test_compressed_files_are_read(exported):
+    bring = exported("trident", np.zeros((N, WIDTH), np.float32))
+    with h5py.File(bring.folder / "features_uni/S1.h5", "r+") as file:
+        rows = file["features"][:]
+        del file["features"]
+        file.create_dataset("features", data=rows, compression="gzip", compression_opts=9)
+    assert bring().ok
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "sentence"),
     [

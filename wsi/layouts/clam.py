@@ -4,6 +4,7 @@ Specification wsi 3.2 and 3.3. The tensor holds features alone; ``h5_files`` hol
 but nothing that says what a patch covers; that stands in ``patches``.
 """
 
+import io
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -22,7 +23,6 @@ from wsi.layouts.rows import (
     checked_features,
     read_datasets,
     shown,
-    take,
 )
 from wsi.layouts.slide_features import SlideFeatures
 from wsi.outcome import SlideError
@@ -67,9 +67,8 @@ def read(files: Mapping[str, str]) -> ImportedRows:
         return ImportedRows.at(tensor, places, source)
 
     path = files["h5"]
-    datasets, attributes = read_datasets(path)
-    features = checked_features(take(datasets, path, "features"), shown(path))
-    table = take(datasets, path, "coords")
+    (rows, table), attributes = read_datasets(path, ("features",), ("coords",))
+    features = checked_features(rows, shown(path))
     if tensor is not None:
         _refuse_disagreement(features, tensor, files)
     if len(table) == len(features) and "patches" in files:
@@ -105,8 +104,8 @@ def _with_patches(files: Mapping[str, str], table: np.ndarray) -> tuple[Coordina
 
 
 def _read_places(path: str) -> Coordinates:
-    datasets, attributes = read_datasets(path)
-    return checked_coordinates(path, take(datasets, path, "coords"), attributes)
+    (corners,), attributes = read_datasets(path, ("coords",))
+    return checked_coordinates(path, corners, attributes)
 
 
 def _refuse_disagreement(
@@ -133,10 +132,13 @@ def _read_tensor(path: str) -> np.ndarray:
     """Return the features of a ``.pt`` file; nothing in it is ever executed."""
     import torch
 
+    stored = io.BytesIO(Path(path).read_bytes())  # the disk's own errors are told apart here
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+        content = torch.load(stored, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # of damaged bytes the reader may raise anything
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(stored):
             raise SlideError(
                 "damaged",
                 f"{shown(path)} holds objects that only their own program can unpickle, and its "

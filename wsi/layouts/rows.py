@@ -16,6 +16,7 @@ from wsi.outcome import SlideError
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # rows that a sentence names
+MOST_COMPRESSION = 1100  # deflate's limit is 1032
 AGAIN = "extract this slide's features again, or leave the slide out (exclude)"
 
 
@@ -76,53 +77,62 @@ def shown(path: str | Path) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def read_datasets(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the datasets of an HDF5 file, and the attributes of the file and of the datasets.
+def read_datasets(
+    path: str | Path, *wanted: tuple[str, ...]
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Return datasets of an HDF5 file, and the attributes of the file and of them.
+
+    Parameters
+    ----------
+    path : of the file.
+    wanted : for each dataset the names it may have.
 
     Raises
     ------
     SlideError
-        Kind ``unreadable``: the file is not HDF5, or was cut off.
+        Kinds ``unreadable``: not HDF5, cut off, or rows that were never written; ``damaged``: no
+        such dataset.
     """
     with _readable(path), h5py.File(path, "r") as file:
-        found = {name: file[name] for name in sorted(file)}
-        datasets = {name: node for name, node in found.items() if isinstance(node, h5py.Dataset)}
         attributes: dict[str, Any] = dict(file.attrs)
-        for name in ("features", "feats", "coords"):
-            if name in datasets:
-                attributes |= dict(datasets[name].attrs)
-        return {name: np.asarray(dataset) for name, dataset in datasets.items()}, attributes
+        arrays = []
+        for names in wanted:
+            found = [file[name] for name in names if isinstance(file.get(name), h5py.Dataset)]
+            if not found:
+                raise SlideError(
+                    "damaged",
+                    f"{shown(path)} has no dataset {' or '.join(names)} (it has: "
+                    f"{', '.join(sorted(file)) or 'nothing'}); is features.layout right?",
+                )
+            _refuse_unwritten(found[0], path)
+            arrays.append(np.asarray(found[0]))
+            attributes |= dict(found[0].attrs)
+        return arrays, attributes
+
+
+def _refuse_unwritten(dataset: h5py.Dataset, path: str | Path) -> None:
+    """Refuse a dataset that claims more than the file can hold: HDF5 would read zeros for it."""
+    filters = dataset.id.get_create_plist().get_nfilters()
+    stored = dataset.id.get_storage_size() * (MOST_COMPRESSION if filters else 1)
+    if dataset.size * dataset.dtype.itemsize > stored:
+        raise SlideError(
+            "unreadable",
+            f"{shown(path)}: dataset {dataset.name.strip('/')} claims {list(dataset.shape)}, but "
+            f"not all of it was ever written; copy it again, or {AGAIN}.",
+        )
 
 
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if getattr(error, "errno", None):  # the disk's or the permissions' fault, not the file's
             raise
         raise SlideError(
             "unreadable",
             f"{shown(path)} is no HDF5 file, or was cut off ({error}); copy it again, or {AGAIN}.",
         ) from error
-
-
-def take(datasets: Mapping[str, np.ndarray], path: str | Path, *names: str) -> np.ndarray:
-    """Return the first dataset of these names.
-
-    Raises
-    ------
-    SlideError
-        Kind ``damaged``: there is none.
-    """
-    for name in names:
-        if name in datasets:
-            return datasets[name]
-    raise SlideError(
-        "damaged",
-        f"{shown(path)} has no dataset {' or '.join(names)} (it has: "
-        f"{', '.join(datasets) or 'nothing'}); is features.layout right?",
-    )
 
 
 def checked_features(table: np.ndarray, where: str) -> np.ndarray:

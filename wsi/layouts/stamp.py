@@ -17,7 +17,6 @@ from wsi.layouts.rows import (
     positive,
     read_datasets,
     shown,
-    take,
     text,
 )
 from wsi.layouts.slide_features import SlideFeatures
@@ -35,7 +34,7 @@ def list_files(folder: Path, encoder: str) -> dict[str, dict[str, str]]:
 def read(files: Mapping[str, str]) -> ImportedRows:
     """Read the features of one slide; see :class:`wsi.layouts.rows.ImportedRows`."""
     path = files["h5"]
-    datasets, attributes = read_datasets(path)
+    (rows, corners), attributes = read_datasets(path, ("feats", "features"), ("coords",))
     kind = text(attributes, "feat_type")
     if kind and kind != "tile":
         raise SlideError(
@@ -43,8 +42,8 @@ def read(files: Mapping[str, str]) -> ImportedRows:
             f"{shown(path)} has features of kind {kind} (feat_type); models here read one vector a "
             "tile: import the folder of tile features.",
         )
-    features = checked_features(take(datasets, path, "feats", "features"), shown(path))
-    coords = _micrometres(path, take(datasets, path, "coords"))
+    features = checked_features(rows, shown(path))
+    coords = _micrometres(path, corners)
     check_same_length(features, coords, shown(path), "its coords")
     side = positive(attributes, "tile_size_um", "tile_size")
     unit = text(attributes, "unit")

@@ -16,7 +16,6 @@ from wsi.layouts.rows import (
     checked_features,
     read_datasets,
     shown,
-    take,
     text,
 )
 from wsi.layouts.slide_features import SlideFeatures
@@ -35,9 +34,9 @@ def list_files(folder: Path, encoder: str) -> dict[str, dict[str, str]]:
 def read(files: Mapping[str, str]) -> ImportedRows:
     """Read the features of one slide; see :class:`wsi.layouts.rows.ImportedRows`."""
     path = files["h5"]
-    datasets, attributes = read_datasets(path)
-    features = checked_features(take(datasets, path, "features"), shown(path))
-    places = checked_coordinates(path, take(datasets, path, "coords"), attributes)
+    (rows, corners), attributes = read_datasets(path, ("features",), ("coords",))
+    features = checked_features(rows, shown(path))
+    places = checked_coordinates(path, corners, attributes)
     check_same_length(features, places.coords, shown(path), "its coords")
     made_by = text(attributes, "encoder", "extractor", "model")
     return ImportedRows.at(features, places, shown(path), extractor=made_by)
