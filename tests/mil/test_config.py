@@ -396,6 +396,15 @@ def test_what_a_user_says_of_an_encoder_goes_along(tmp_path):
     }  # fmt: skip
 
 
+def test_the_example_of_the_docs_lacks_nothing_but_its_files():
+    text = (ROOT / "docs/encoders.md").read_text()
+    example = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    assert [sentence.split(";")[0] for sentence in problems(example)] == [
+        "config.yaml: encoders.mine.weights is mine.pt",
+        "config.yaml: encoders.uni.weights is weights/uni.bin",
+    ]
+
+
 def test_any_model_of_timm():
     architecture = "timm:vit_small_patch16_224.augreg_in21k"
     config = load_config(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from wsi.batch_norms import fold_batch_norms
-from wsi.encoders import ENCODERS, find_encoder
+from wsi.encoders import ENCODERS, IMAGENET_MEAN, find_encoder
 from wsi.encoding.preprocess import preprocess
 from wsi.resnet import ResNet50
 from wsi.weights import fetch_weights, load_encoder
@@ -121,6 +123,23 @@ def test_every_encoder_says_what_a_user_must_know(name):
     assert encoder.half == ("bfloat16" if "token" in encoder.pooling or encoder.build is None
                             else "float16")  # fmt: skip
     assert bool(encoder.mpp) == ("ImageNet" not in encoder.trained_on)
+
+
+def test_the_table_of_the_docs_is_the_registry():
+    text = (Path(__file__).resolve().parents[2] / "docs/encoders.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("`"): row for row in rows if len(row) == 10}
+    assert list(told) == list(ENCODERS)
+    for name, row in told.items():
+        encoder = ENCODERS[name]
+        size = f"{encoder.resize}, centre " * bool(encoder.resize) + f"{encoder.input_size}"
+        tcga = {True: "**yes**", False: "no", None: "not said"}[encoder.trained_on_tcga]
+        scales = ", ".join(f"{scale:g}" for scale in encoder.mpp) or "-"
+        assert row[1:3] == [str(encoder.width), f"{size}, {encoder.interpolation}"]
+        assert row[4:9] == [
+            encoder.pooling, scales, encoder.trained_on, tcga, encoder.licence
+        ]  # fmt: skip
+        assert (encoder.mean == IMAGENET_MEAN) == (row[3] == "ImageNet")
 
 
 def test_what_learnt_from_tcga():
