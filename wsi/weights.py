@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wsi.batch_norms import fold_batch_norms
 from wsi.checkpoints import RANDOM_SEED, checked, random_state, read_state, skeleton
-from wsi.encoders import Encoder, find_encoder
+from wsi.encoders import Encoder, EncoderError, find_encoder
 from wsi.encoders.torchscript import (
     DECLARED,
     TORCHSCRIPT,
@@ -51,7 +51,7 @@ def fetch_weights(
 
     Raises
     ------
-    ValueError
+    EncoderError
         The weights cannot be had, do not fit, or are random initialisation in disguise. The
         sentence says what to do.
     """
@@ -152,14 +152,14 @@ def _find(encoder: Encoder, weights: str) -> tuple[dict[str, Tensor], dict[str, 
     if weights == "random":
         return _random(encoder)
     if weights in ("imagenet", "imagenet-or-random") and encoder.mpp:
-        raise ValueError(
+        raise EncoderError(
             f"{encoder.name} learnt from {encoder.trained_on}, not from ImageNet; say weights: hub "
             "for its published weights, or give the path of a file."
         )
     if weights == "imagenet-or-random":
         try:
             return _published(encoder)
-        except ValueError as error:
+        except EncoderError as error:
             log.warning(
                 "ImageNet weights cannot be had (%s) The features of this run come from RANDOM "
                 "weights: they show that the workflow works, and nothing about pathology.",
@@ -192,7 +192,7 @@ def _random(encoder: Encoder) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _torchscript(encoder: Encoder, weights: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     if weights in WORDS:
-        raise ValueError(
+        raise EncoderError(
             f"{encoder.name}: its network comes with its weights, so weights must be the path of a "
             "TorchScript file (docs/encoders.md says how to export one)."
         )
@@ -207,7 +207,7 @@ def _torchscript(encoder: Encoder, weights: str) -> tuple[dict[str, Tensor], dic
 def _given(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(
+        raise EncoderError(
             f"features: weights: {weights} is not a file; give the path of the weights, "
             "or hub, imagenet or random."
         )

@@ -46,6 +46,7 @@ def test_a_gated_model_says_where_access_is_granted_and_what_else_to_do(client):
     asked = client(raised(gated()))
     with pytest.raises(ValueError, match=r"^uni2_h: its weights \(MahmoodLab/UNI2-h\)") as caught:
         published_file(ENCODERS["uni2_h"])
+    assert caught.value.is_sentence  # no traceback in the log
     said = str(caught.value)
     assert "(GatedRepoError)" in said
     assert "See https://huggingface.co/MahmoodLab/UNI2-h: where it asks for it, log in" in said

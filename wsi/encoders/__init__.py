@@ -5,12 +5,19 @@ See docs/encoders.md for a table of them.
 
 import difflib
 
-from wsi.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from wsi.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, EncoderError
 from wsi.encoders.imagenet import IMAGENET_ENCODERS
 from wsi.encoders.pathology import PATHOLOGY_ENCODERS
 from wsi.encoders.timm_model import PREFIX, timm_encoder
 
-__all__ = ["ENCODERS", "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "find_encoder"]
+__all__ = [
+    "ENCODERS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Encoder",
+    "EncoderError",
+    "find_encoder",
+]
 
 ENCODERS = {encoder.name: encoder for encoder in (*IMAGENET_ENCODERS, *PATHOLOGY_ENCODERS)}
 
@@ -20,7 +27,7 @@ def find_encoder(name: str) -> Encoder:
 
     Raises
     ------
-    ValueError
+    EncoderError
         No encoder of that name; the sentence names the nearest.
     """
     if name.startswith(PREFIX):
@@ -32,5 +39,5 @@ def find_encoder(name: str) -> Encoder:
             if near
             else f"; known: {', '.join(sorted(ENCODERS))}, and timm:NAME for any model of timm."
         )
-        raise ValueError(f"no encoder is called {name!r}{hint}")
+        raise EncoderError(f"no encoder is called {name!r}{hint}")
     return ENCODERS[name]

@@ -8,6 +8,12 @@ from torch import Tensor, nn
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+class EncoderError(ValueError):
+    """An encoder or its weights cannot be used; the message is a sentence for the user."""
+
+    is_sentence = True  # for the user as it stands: the command line shows no traceback
+
+
 def keep_known(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Drop what a published file has beyond the network: classifiers, layers behind a cut."""
     return {name: state[name] for name in network.state_dict() if name in state}

@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from wsi.encoders.encoder import Encoder
+from wsi.encoders.encoder import Encoder, EncoderError
 
 PREFIX = "timm:"
 
@@ -21,7 +21,7 @@ def timm_encoder(name: str) -> Encoder:
 
     Raises
     ------
-    ValueError
+    EncoderError
         timm has no such model, or it gives no vector a patch.
     """
     import timm  # here, since it takes seconds
@@ -35,7 +35,7 @@ def timm_encoder(name: str) -> Encoder:
     if not published:
         near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=1)
         hint = f"did you mean {PREFIX}{near[0]}?" if near else "timm.list_models() lists them."
-        raise ValueError(f"timm {timm.__version__} has no model {model!r}; {hint}")
+        raise EncoderError(f"timm {timm.__version__} has no model {model!r}; {hint}")
 
     def build() -> nn.Module:
         return timm.create_model(model, pretrained=False, num_classes=0)
@@ -45,7 +45,7 @@ def timm_encoder(name: str) -> Encoder:
     with torch.inference_mode():
         found = network(torch.zeros(1, 3, size, size))
     if found.ndim != 2:
-        raise ValueError(
+        raise EncoderError(
             f"{name} gives an array of shape {tuple(found.shape)} and not a vector a patch; "
             "choose another model, or export it with a pooling of your own as TorchScript."
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsi.encoders.encoder import Encoder
+from wsi.encoders.encoder import Encoder, EncoderError
 
 TORCHSCRIPT = "torchscript"  # architecture in the configuration
 DECLARED = ("width", "input_size", "mean", "std", "resize", "interpolation", "half", "licence",
@@ -36,7 +36,7 @@ def read_torchscript(content: bytes, name: str) -> nn.Module:
 
     Raises
     ------
-    ValueError
+    EncoderError
         `content` is no TorchScript; `name` names it in the sentence.
     """
     try:
@@ -44,7 +44,7 @@ def read_torchscript(content: bytes, name: str) -> nn.Module:
             warnings.simplefilter("ignore", FutureWarning)  # of TorchScript, which stays readable
             return torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(
+        raise EncoderError(
             f"{name}: no TorchScript can be read from it ({type(error).__name__}). Export the "
             "network with torch.jit.trace(network.eval(), example) and torch.jit.save."
         ) from error
@@ -56,7 +56,7 @@ def probe(network: nn.Module, encoder: Encoder, name: str | Path) -> None:
 
     Raises
     ------
-    ValueError
+    EncoderError
         It fails, or gives other than ``[2, width]`` finite numbers.
     """
     patches = torch.linspace(-2, 2, 2 * 3 * encoder.input_size**2)
@@ -65,15 +65,15 @@ def probe(network: nn.Module, encoder: Encoder, name: str | Path) -> None:
         found = network(patches)
     except RuntimeError as error:
         said = str(error).strip().splitlines()[-1]
-        raise ValueError(
+        raise EncoderError(
             f"{name}: it takes no patches of shape {tuple(patches.shape)} ({said}). Check "
             "input_size, and that it was exported for batches of any size."
         ) from error
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if shape != (2, encoder.width):
-        raise ValueError(
+        raise EncoderError(
             f"{name}: 2 patches give {shape}, and must give (2, {encoder.width}); check width, or "
             "export the network with its pooling."
         )
     if not found.isfinite().all():
-        raise ValueError(f"{name}: its features are not finite; check the file and input_size.")
+        raise EncoderError(f"{name}: its features are not finite; check the file and input_size.")
