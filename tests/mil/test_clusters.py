@@ -5,6 +5,7 @@ import pytest
 
 from mil.clusters import cluster_patches
 from mil.kmeans import kmeans
+from mil.problems import InputError
 from mil.seeds import seed_for
 from wsi.storage import Outcome, load_npz, read_outcome, sha256_file, write_h5
 
@@ -111,3 +112,20 @@ def test_a_patient_without_a_usable_slide_is_an_outcome_that_names_them(run):
     assert not outcome.ok
     assert outcome.slide == "P1"
     assert outcome.reason == "patient P1: none of the slides S1, S2 can be used."
+
+
+def test_slides_of_two_widths_are_refused_in_words(tmp_path):
+    files = []
+    for slide, width in (("S1", 5), ("S2", 6)):
+        files.append(str(tmp_path / f"{slide}.h5"))
+        datasets = {"features": np.ones((16, width), np.float32), "coords": np.zeros((16, 2), int)}
+        write_h5(files[-1], Outcome(slide, "import_features"), datasets)
+    with pytest.raises(InputError, match=r"patient P1: .* differ in width \(S1 5, S2 6\)"):
+        cluster_patches(
+            patient_id="P1",
+            slides=["S1", "S2"],
+            features=files,
+            clusters=str(tmp_path / "P1.npz"),
+            k=8,
+            seed=42,
+        )
