@@ -1,6 +1,5 @@
 """Rows of features with their places, as a file made elsewhere has them, checked."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 from wsi.coordinate_files import CoordinateFileError, Coordinates, coordinates_of
 from wsi.outcome import SlideError
 
-log = logging.getLogger(__name__)
 
 SHOWN = 5  # rows that a sentence names
 MOST_COMPRESSION = 1100  # deflate's limit is 1032
