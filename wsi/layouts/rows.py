@@ -12,7 +12,6 @@ import numpy as np
 from wsi.coordinate_files import CoordinateFileError, Coordinates, coordinates_of
 from wsi.outcome import SlideError
 
-
 SHOWN = 5  # rows that a sentence names
 MOST_COMPRESSION = 1100  # deflate's limit is 1032
 AGAIN = "extract this slide's features again, or leave the slide out (exclude)"
