@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsi.commandline import command_of, decode, encode, main
-from wsi.jobs import prepare_environment, run_job
+from wsi.jobs import KEEP_MEMORY, prepare_environment, run_job
 from wsi.storage import read_outcome
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -309,7 +309,8 @@ def wait_for(condition, seconds=20):
 
 
 def test_jobs_find_this_checkout_and_take_one_thread_each(monkeypatch):
-    for name in ("PYTHONPATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    for name in ("PYTHONPATH", "PYTHONHASHSEED", *threads, *KEEP_MEMORY):
         monkeypatch.setenv(name, "before")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "before")
     prepare_environment("/project")
