@@ -68,7 +68,10 @@ def fetch_weights(
     metadata = {"encoder": encoder, **origin, "facts": facts}
     with atomic(output) as partial:
         described = {"weights": json.dumps(metadata, sort_keys=True)}
+        partial.touch()
+        mode = partial.stat().st_mode
         safetensors.torch.save_file(tensors, partial, described)
+        partial.chmod(mode)  # save_file would hide it from others
 
 
 def load_encoder(path: str | Path) -> tuple[Encoder, nn.Module, dict[str, str]]:

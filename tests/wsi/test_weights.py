@@ -40,6 +40,11 @@ def test_random_weights_are_the_same_bytes_twice_whatever_was_drawn_before(
     assert sha256_file(again) == sha256_file(random_resnet50)
 
 
+def test_others_may_read_the_file_as_they_may_any(random_resnet50, tmp_path):
+    (tmp_path / "any").touch()
+    assert random_resnet50.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 @torch.inference_mode()
 def test_random_weights_say_so_and_give_features_of_ordinary_size(random_resnet50):
     encoder, network, described = load_encoder(random_resnet50)
