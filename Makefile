@@ -9,7 +9,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all
 DEMO := data/demo
 RESULTS := results/demo
 
-.PHONY: install demo demo-null test test-slow lint lock clean
+.PHONY: install demo demo-null test test-slow test-gpu lint lock clean
 
 install: .venv/runtime ## the environment that runs the workflow
 
@@ -46,6 +46,9 @@ test: .venv/test ## all tests but those marked slow or gpu
 
 test-slow: .venv/test ## the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu"
+
+test-gpu: .venv/test ## the tests marked gpu, on a machine that has one
+	$(BIN)/python -m pytest -m gpu
 
 lint: .venv/test ## style of Python, of the rules, and of the workflow
 	$(BIN)/ruff check .

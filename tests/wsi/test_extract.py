@@ -1,14 +1,13 @@
 import numpy as np
-import openslide
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import nn
 
+from tests.wsi.encoding.plain_loop import cosines, plain_loop
 from tests.wsi.stage_runs import blank_thumbnail, patch_drawn, ring, write_tissue
 from wsi import encoders
-from wsi.encoders import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from wsi.encoders import Encoder
 from wsi.encoding.patch_reader import PatchReader
 from wsi.extract import extract_features
 from wsi.reader import Slide
@@ -94,28 +93,6 @@ def single(make_slide, noise, tmp_path_factory):
     """1024 x 1024 at 1 um/px: one coarse patch, its 16 children of 256 px read as they are."""
     path = tmp_path_factory.mktemp("slide") / "single.tiff"
     return make_slide(path, noise(1024, 1024, seed=8), mpp=1.0, downsamples=())
-
-
-@torch.inference_mode()
-def plain_loop(slide, coords, weights):
-    """Patch after patch with Pillow and timm's network, nothing folded: what everybody writes."""
-    timm = pytest.importorskip("timm")
-    network = timm.create_model("resnet50", pretrained=False).eval()
-    network.load_state_dict(safetensors.torch.load_file(weights), strict=False)
-    opened = openslide.OpenSlide(str(slide))
-    rows = []
-    for x, y in coords:
-        patch = opened.read_region((int(x), int(y)), 0, (256, 256)).convert("RGB")
-        patch = np.asarray(patch.resize((224, 224), Image.Resampling.BILINEAR)) / 255
-        patch = ((patch - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1)
-        h = torch.from_numpy(patch[None]).float()
-        h = network.maxpool(network.act1(network.bn1(network.conv1(h))))
-        rows.append(network.layer3(network.layer2(network.layer1(h))).mean((2, 3))[0])
-    return torch.stack(rows).numpy()
-
-
-def cosines(a, b):
-    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def test_resnet50_features_equal_a_plain_loop_at_any_batch_size(run, lay, single, files):

@@ -70,16 +70,21 @@ class Network:
             self.dtype = torch.float32
 
     def compile(self, patches: int) -> None:
-        """Compile the network for a GPU, if so many patches are worth it."""
+        """Compile the network where that pays: on a GPU, for so many patches."""
         if self.device.type == "cuda" and patches >= COMPILING_PAYS:
-            plain = self._network
-            try:
-                self._network = torch.compile(plain)
-                size = self.encoder.input_size
-                self._features(torch.zeros(self.batch, size, size, 3, dtype=torch.uint8))
-            except Exception as error:  # whatever a compiler may miss on a machine: not needed
-                log.warning("the network is not compiled (%s): %s", type(error).__name__, error)
-                self._network = plain
+            self._compile()
+
+    def _compile(self) -> None:
+        plain = self._network
+        self._network = torch.compile(plain, dynamic=False)
+        side = self.encoder.resize or self.encoder.input_size
+        try:
+            self(torch.zeros(self.batch, side, side, 3, dtype=torch.uint8))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a compiler may miss on a machine: it is not needed
+            log.warning("the network is not compiled (%s): %s", type(error).__name__, error)
+            self._network = plain
 
     def __call__(self, patches: Tensor) -> Tensor:
         """Encode ``[B, P, P, 3]`` uint8 patches to ``[B, D]`` float32, on their device."""

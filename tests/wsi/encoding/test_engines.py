@@ -154,3 +154,27 @@ def test_half_precision_is_used_only_where_it_agrees(tiny, monkeypatch, caplog, 
     network._agree_on_half(sample)
     assert str(network.dtype) == f"torch.{expected}"
     assert ("differs from float32" in caplog.text) == wrong
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_features(cohort, random_resnet50):
+    plain, compiled = (Network(str(random_resnet50), CPU) for _ in range(2))
+    compiled._compile()
+    assert compiled._network is not plain._network
+    expected = in_threads(cohort[:1], plain, 1)["S0"].features
+    found = in_batches(cohort[:1], compiled, 1)["S0"].features
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is(tiny, monkeypatch, caplog):
+    def broken(network, **settings):
+        def fail(x):
+            raise RuntimeError("no compiler on this machine")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    network = Network(str(tiny), CPU)
+    network._compile()
+    assert "not compiled (RuntimeError): no compiler on this machine" in caplog.text
+    assert network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).shape == (2, 3)
