@@ -228,6 +228,13 @@ def more_memory(megabytes):
     return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
 
 
+def memory_of_encoder(wildcards, input, attempt):
+    """Memory in MB: what ResNet50 takes with room to spare, and three times the weights."""
+    there = os.path.exists(input.weights)  # not yet, when the jobs are planned
+    weights = os.path.getsize(input.weights) // 1_000_000 if there else 0
+    return (4000 + 3 * weights) * 2 ** (attempt - 1)
+
+
 def this_attempt(wildcards, attempt):
     """Which attempt this is, from 1."""
     return attempt

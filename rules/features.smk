@@ -48,7 +48,7 @@ rule extract_features:
     threads: cores_of_encoder
     resources:
         gpu=gpus_wanted(config["features"]["device"]),
-        mem_mb=more_memory(4000),
+        mem_mb=memory_of_encoder,
         runtime=60,
         attempt=this_attempt,
     params:

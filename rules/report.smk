@@ -57,6 +57,7 @@ rule write_report:
         root=results_folder,
         version=version,
         note=config["note"],
+        speeds=f"{config['results']}/benchmarks/encoding",
         code=code_digest("mil.report.page"),
     message:
         "report"

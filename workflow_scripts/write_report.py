@@ -26,4 +26,5 @@ run_job(
     citation=snakemake.input.citation,
     version=snakemake.params.version,
     note=snakemake.params.note,
+    speeds=snakemake.params.speeds,
 )

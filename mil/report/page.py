@@ -14,6 +14,7 @@ from mil.report.cohort_flow import read_table
 from mil.report.imported_notes import imported_notes
 from mil.report.sample import shown_slides
 from mil.report.slide_notes import slide_notes
+from mil.report.speed import speed_facts
 from mil.survival.metrics.kaplan_meier import kaplan_meier
 from mil.tables import read_slides
 from wsi.storage import atomic
@@ -43,8 +44,11 @@ def write_report(
     citation: str | Path,
     version: str,
     note: str = "",
+    speeds: str | Path = "",
 ) -> None:
     """Write the report of a run as one HTML file without outside parts, dates or host names.
+
+    What was measured (section Speed) is the one part that differs between equal runs.
 
     Parameters
     ----------
@@ -65,6 +69,7 @@ def write_report(
     citation : CITATION.cff of this software.
     version : of this software, with a digest of its code.
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
+    speeds : folder with ``<encoder>/<slide>.json``, how fast each slide was encoded.
     """
     root = Path(root)
     every = [slide.slide_id for slide in read_slides(slides, need_paths=False)]
@@ -92,6 +97,11 @@ def write_report(
             for name, path in zip(by_encoder, graphs, strict=True)
         },
         "notes": imported_notes(found) if imported else slide_notes(found),
+        "speeds": {
+            name: facts
+            for name, table in by_encoder.items()
+            if speeds and (facts := speed_facts(Path(speeds) / name, table["slide_id"]))
+        },
         "config": config,
         "unit": config["unit"],
         "note": note,
@@ -102,6 +112,7 @@ def write_report(
         "works": provenance.works_to_cite(citation),
         "warnings": [
             *provenance.mixed_weights(slide_facts["made_by"]),
+            *provenance.seen_before(slide_facts["made_by"], every),
             *cohort_flow.fold_warnings(cohort["folds"]),
             *result_tables.metric_warnings(measured, config["unit"]),
         ],

@@ -36,6 +36,7 @@ class EncoderFacts:
     weights: str
     sha256: str
     licence: str
+    trained_on_tcga: str
     precision: str
     width: int
     size: int
@@ -57,6 +58,7 @@ def encoder_facts(root: Path, cohort: Sequence[Mapping[str, str]]) -> list[Encod
             str(known.get("weights", "not said")),
             str(known.get("weights_sha256", "not said")),
             str(known.get("licence", "")) or "not said",
+            str(known.get("trained_on_tcga", "unknown")),
             str(known.get("precision", "not said")),
             int(row["width"]),
             int(known.get("size", 0)),
@@ -73,6 +75,18 @@ def mixed_weights(made_by: Mapping[str, Sequence[EncoderFacts]]) -> list[str]:
         "and run again, so that all slides are encoded alike."
         for name, facts in made_by.items()
         if len(facts) > 1
+    ]
+
+
+def seen_before(made_by: Mapping[str, Sequence[EncoderFacts]], slides: Sequence[str]) -> list[str]:
+    """Return a sentence for each encoder that learnt from TCGA, where TCGA's slides are judged."""
+    if not any(slide.upper().startswith("TCGA-") for slide in slides):
+        return []
+    return [
+        f"The encoder {name} was trained on slides of TCGA, and slides of this cohort are TCGA's: "
+        "it may have seen them, so results here may be better than on new patients."
+        for name, facts in made_by.items()
+        if any(fact.trained_on_tcga == "yes" for fact in facts)
     ]
 
 

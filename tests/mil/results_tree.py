@@ -143,6 +143,7 @@ def _write_slide(root, slide, patient, weights):
             "weights": weights,
             "weights_sha256": "5" * 64,
             "licence": "Apache-2.0",
+            "trained_on_tcga": "no",
             "precision": "float32",
         },
     )

@@ -64,13 +64,21 @@ class Project:
         return set(re.findall(r"^ *Job \d+: (.+)$", text.stderr + text.stdout, re.MULTILINE))
 
     def results(self) -> dict[str, bytes]:
-        """Return every result by path; logs and benchmarks tell of a run, not of its results."""
+        """Return every result by path, but for what was measured.
+
+        Logs, benchmarks and the report's section Speed tell of a run, not of its results.
+        """
         folder = self.folder / "results"
-        return {
+        found = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.relative_to(folder).parts[0] not in ("logs", "benchmarks")
         }
+        if "report.html" in found:
+            speed = re.compile(rb'<section id="speed">.*?</section>', re.DOTALL)
+            found["report.html"], measured = speed.subn(b"", found["report.html"])
+            assert measured == 1
+        return found
 
 
 def copy_project(folder: Path) -> Project:
