@@ -3,12 +3,11 @@
 Ten starts, eight clusters, 20,000 x 1024 single-precision features, one core each; the least of
 `--repeats` counts, ours and scikit-learn's in turns. faiss runs where it is installed, with as many
 iterations as scikit-learn's longest start. Then the job, `python -m mil cluster_patches`, start to
-end, with the largest memory it held.
+end.
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -75,8 +74,8 @@ def timed(function: Callable, *arguments: object) -> tuple[float, object]:
     return time.perf_counter() - start, found
 
 
-def job(n: int) -> tuple[float, float]:
-    """Return seconds and, in MB, the largest memory of any job so far."""
+def job(n: int) -> float:
+    """Return the seconds of a job."""
     with tempfile.TemporaryDirectory() as folder:
         features, clusters = str(Path(folder, "S1.h5")), str(Path(folder, "P1.npz"))
         write_features(features, tissue_features(n), disc_of_patches(2 * n)[:n])
@@ -85,8 +84,7 @@ def job(n: int) -> tuple[float, float]:
         one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         start = time.perf_counter()
         subprocess.run([*command, *settings], check=True, env=one)
-        seconds = time.perf_counter() - start
-    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        return time.perf_counter() - start
 
 
 def main() -> None:
@@ -97,7 +95,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1000, 5000, 20_000, 50_000])
     asked = parser.parse_args()
     for n in asked.jobs:
-        print("{} patches: job {:.2f} s, {:.0f} MB".format(n, *job(n)), flush=True)
+        print(f"{n} patches: job {job(n):.2f} s", flush=True)
     for name, features in data(asked.patches).items():
         with threadpool_limits(1):
             ours, lloyd = [], []
