@@ -5,7 +5,10 @@ import numpy as np
 STARTS = 10
 ITERATIONS = 300
 TOLERANCE = 1e-4  # of the squared shift of the centres, relative to the mean variance of a feature
-BLOCK = 2048  # rows in one product
+BLOCK = 1024  # rows in one product
+RENEW = 12  # iterations for which directions serve
+MOST_DOUBTFUL = 0.5  # share of rows; with more, directions cost more than they save
+ROUNDING = 1e-5  # of scores in single precision, relative to the lengths of row and centre
 
 
 def kmeans(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -14,7 +17,8 @@ def kmeans(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
     Lloyd's iterations from k-means++ centres (Arthur and Vassilvitskii, SODA 2007), drawn, stopped
     and repaired as in scikit-learn's ``KMeans(k, n_init=10, random_state=seed)``, whose clusters
     these are but for rounding. Sums are kept from one iteration to the next; only rows that change
-    their cluster touch them.
+    their cluster touch them. Most rows are settled without all of their features, see
+    :class:`_Directions`.
 
     Parameters
     ----------
@@ -36,8 +40,9 @@ def kmeans(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
     labels = np.full((STARTS, len(rows)), -1, np.int16)
     sums, counts = np.zeros(centres.shape), np.zeros(centres.shape[:2], np.int64)
     running = np.arange(STARTS)
+    nearest_of = _Nearest(rows, squares)
     for _ in range(ITERATIONS):
-        nearest = _nearest_centres(rows, centres[running])
+        nearest = nearest_of(centres[running])
         sums[running] += _changed_sums(rows, labels[running], nearest, k)
         labels[running] = nearest
         for start in running:
@@ -100,19 +105,114 @@ def _first_centres(rows: np.ndarray, squares: np.ndarray, k: int, seed: int) -> 
     return centres
 
 
-def _nearest_centres(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Return ``[S, N]`` int16: the nearest of the centres ``[S, k, D]`` in each start."""
-    starts, k, width = centres.shape
-    flat = centres.reshape(-1, width)
-    half = (np.einsum("cd,cd->c", flat, flat) / 2).astype(np.float32)
-    flat = flat.astype(np.float32).T
-    nearest = np.empty((starts, len(rows)), np.int16)
-    for first in range(0, len(rows), BLOCK):
-        block = slice(first, first + BLOCK)
-        score = rows[block] @ flat  # [B, S k]
-        score -= half  # the larger, the nearer
-        nearest[:, block] = score.reshape(-1, starts, k).argmax(axis=2).T
-    return nearest
+class _Directions:
+    """The directions between centres; after those have moved a little, they still settle most rows.
+
+    A row is x = u + v and a centre c = a + b, u and a their parts along these directions. Scores
+    x.c - |c|^2 / 2 = u.a + v.b - |c|^2 / 2 of two centres differ by what their u.a differ and by at
+    most |v| times the length of the difference of their b, which is 0 at first and short as long as
+    centres have moved little. Where the best in u.a leads by more, it is nearest.
+
+    Parameters
+    ----------
+    rows : ``[N, D]`` float32.
+    squares : ``[N]``, of their lengths.
+    centres : ``[S, k, D]``.
+    """
+
+    def __init__(self, rows: np.ndarray, squares: np.ndarray, centres: np.ndarray):
+        flat = centres.reshape(-1, rows.shape[1]).astype(np.float32)
+        self.basis = np.linalg.qr(flat.T)[0]  # [D, Q]
+        self.along = np.concatenate(
+            [rows[first : first + BLOCK] @ self.basis for first in range(0, len(rows), BLOCK)]
+        )  # [N, Q]
+        self.lengths = np.sqrt(squares)
+        across = squares - np.einsum("nq,nq->n", self.along, self.along)
+        self.across = np.sqrt(np.maximum(across, 0))
+
+    def settle(self, centres: np.ndarray, half: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+        """Put the nearest of centres ``[S, k, D]`` into `nearest` ``[S, N]``; return the doubtful."""
+        starts, k, _ = centres.shape
+        along = centres @ self.basis  # [S, k, Q]
+        across = centres - along @ self.basis.T
+        products = np.einsum("sid,sjd->sij", across, across)
+        own = np.einsum("sii->si", products)
+        apart = (own[:, :, None] + own[:, None] - 2 * products).max(axis=2)
+        apart = np.sqrt(np.maximum(apart, 0)).astype(np.float32)  # [S, k], to the others, at most
+        rounding = ROUNDING * np.sqrt(2 * half.max())
+        flat = along.reshape(starts * k, -1).astype(np.float32)
+        doubtful = np.empty(len(self.along), bool)
+        for first in range(0, len(self.along), BLOCK):
+            block = slice(first, first + BLOCK)
+            score = flat @ self.along[block].T  # [S k, B]
+            score -= half[:, None]
+            nearest[:, block], lead = _lead(score.reshape(starts, k, -1))
+            least = self.across[block] * apart[np.arange(starts)[:, None], nearest[:, block]]
+            least += rounding * self.lengths[block]
+            doubtful[block] = (lead <= least).any(axis=0)
+        return np.flatnonzero(doubtful)
+
+
+def _lead(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of scores ``[S, k, B]`` is best, and by how much, ``[S, B]`` both."""
+    best, following = score[:, 0].copy(), np.full_like(score[:, 0], -np.inf)
+    which = np.zeros(best.shape, np.int16)
+    for centre in range(1, score.shape[1]):
+        np.maximum(following, np.minimum(best, score[:, centre]), out=following)
+        np.copyto(which, centre, where=score[:, centre] > best)
+        np.maximum(best, score[:, centre], out=best)
+    return which, best - following
+
+
+class _Nearest:
+    """Finds the nearest centre of each row, iteration after iteration.
+
+    Directions are found anew after a few iterations. Where they have settled little by then (rows
+    without structure) they are left out for twice as long as the time before.
+    """
+
+    def __init__(self, rows: np.ndarray, squares: np.ndarray):
+        self.rows, self.squares = rows, squares
+        self.directions: _Directions | None = None
+        self.left, self.pause = 2, 2 * RENEW  # iterations to the next directions; without any
+
+    def __call__(self, centres: np.ndarray) -> np.ndarray:
+        """Return ``[S, N]`` int16: the nearest of the centres ``[S, k, D]`` in each start."""
+        half = (np.einsum("skd,skd->sk", centres, centres).ravel() / 2).astype(np.float32)
+        nearest = np.empty((len(centres), len(self.rows)), np.int16)
+        if self.left == 0 and centres.shape[0] * centres.shape[1] < self.rows.shape[1]:
+            self.directions, self.left = _Directions(self.rows, self.squares, centres), RENEW
+        self.left = max(0, self.left - 1)
+        if self.directions is None:
+            self._compare(centres, half, nearest, None)
+            return nearest
+        doubtful = self.directions.settle(centres, half, nearest)
+        self._compare(centres, half, nearest, doubtful)
+        if len(doubtful) > MOST_DOUBTFUL * len(self.rows):
+            self.directions = None
+            if self.left >= RENEW - 2:  # at once: they are no help
+                self.left, self.pause = self.pause, 2 * self.pause
+            else:
+                self.left = 0
+        return nearest
+
+    def _compare(
+        self, centres: np.ndarray, half: np.ndarray, nearest: np.ndarray, wanted: np.ndarray | None
+    ) -> None:
+        """Put the nearest centres of the rows `wanted`, or of all, into `nearest`."""
+        starts, k, width = centres.shape
+        flat = centres.reshape(-1, width).astype(np.float32).T
+        gathered = np.empty((BLOCK, width), np.float32)  # once: fresh memory costs more than a copy
+        for first in range(0, len(self.rows) if wanted is None else len(wanted), BLOCK):
+            if wanted is None:
+                at = slice(first, first + BLOCK)
+                some = self.rows[at]
+            else:
+                at = wanted[first : first + BLOCK]
+                some = np.take(self.rows, at, axis=0, out=gathered[: len(at)], mode="clip")
+            score = some @ flat  # [B, S k]
+            score -= half  # the larger, the nearer
+            nearest[:, at] = score.reshape(-1, starts, k).argmax(axis=2).T
 
 
 def _changed_sums(rows: np.ndarray, before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:

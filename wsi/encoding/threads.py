@@ -81,7 +81,7 @@ class _Piece:
         began = time.monotonic()
         slide, reader = self.opened.slide, self.opened.reader
         blocks = [reader.block(start) for start in self.starts]
-        patches = np.concatenate([block for block, _ in blocks])
+        patches = blocks[0][0] if len(blocks) == 1 else np.concatenate([b for b, _ in blocks])
         read = time.monotonic()
         rows = network(torch.from_numpy(patches)).numpy()
         ended = time.monotonic()
