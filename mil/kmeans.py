@@ -131,7 +131,7 @@ class _Directions:
         self.across = np.sqrt(np.maximum(across, 0))
 
     def settle(self, centres: np.ndarray, half: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-        """Put the nearest of centres ``[S, k, D]`` into `nearest` ``[S, N]``; return the doubtful."""
+        """Put the nearest of centres ``[S, k, D]`` into `nearest`; return which are doubtful."""
         starts, k, _ = centres.shape
         along = centres @ self.basis  # [S, k, Q]
         across = centres - along @ self.basis.T
