@@ -19,7 +19,6 @@ PACKAGES = (
     "numpy",
     "scipy",
     "pandas",
-    "scikit-learn",
     "h5py",
     "openslide-python",
     "openslide-bin",
