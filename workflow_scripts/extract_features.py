@@ -1,4 +1,4 @@
-"""Encode the level-1 patches of one slide, and others ahead of their jobs (rule extract_features)."""
+"""Encode the patches of one slide, and others ahead of their jobs (rule extract_features)."""
 
 from wsi.jobs import run_job
 

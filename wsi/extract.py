@@ -90,7 +90,8 @@ def extract_features(
         others = _others(own, {} if alone else slides or {})
         network = Network(weights, where, batch_size)
         network.choose_precision(precision, lambda: _sample(own))
-        network.compile(_ready(own, others, int(ahead)))
+        ready = islice((task for task in others if store.is_wanted(task)), int(ahead))
+        network.compile(lambda: sum(task.count()[0] for task in (own, *ready)))
         job = _Job(own, Path(features), store, network, Path(speeds) if speeds else None)
         job.run(_tasks(own, store, others, int(ahead)), threads)
         while not job.has_own and not store.take(own, features):
@@ -109,12 +110,6 @@ def _others(own: SlideTask, slides: Mapping[str, str]) -> list[SlideTask]:
         for name in (*names[after:], *names[:after])
         if name != own.slide_id
     ]
-
-
-def _ready(own: SlideTask, others: Iterable[SlideTask], most: int) -> int:
-    """Return about how many patches the job will encode: those whose files are there by now."""
-    there = (task for task in others if Path(task.patches).is_file())
-    return sum(task.count()[0] for task in (own, *islice(there, most)))
 
 
 def _tasks(

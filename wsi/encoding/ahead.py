@@ -61,9 +61,17 @@ class Ahead:
         for task in tasks:
             if not left:
                 return
-            if self._is_wanted(task) and self.claim(task):
+            if self.is_wanted(task) and self.claim(task):
                 left -= 1
                 yield task
+
+    def is_wanted(self, task: SlideTask) -> bool:
+        """Whether a slide's patches are ready and its features are not, or are older."""
+        patches = Path(task.patches)
+        if not patches.is_file() or not read_outcome(patches).ok or self._holds(task):
+            return False
+        finished = self.features / f"{task.slide_id}.h5"
+        return not finished.is_file() or finished.stat().st_mtime < patches.stat().st_mtime
 
     def claim(self, task: SlideTask, wait: bool = False) -> bool:
         """Keep other jobs from encoding a slide until it is released, or this process ends.
@@ -95,14 +103,6 @@ class Ahead:
             self._claim(task).unlink(missing_ok=True)
             os.close(file)
         self._drop_if_empty()
-
-    def _is_wanted(self, task: SlideTask) -> bool:
-        """Whether a slide's patches are ready and its features are not, or are older."""
-        patches = Path(task.patches)
-        if not patches.is_file() or not read_outcome(patches).ok or self._holds(task):
-            return False
-        finished = self.features / f"{task.slide_id}.h5"
-        return not finished.is_file() or finished.stat().st_mtime < patches.stat().st_mtime
 
     def _holds(self, task: SlideTask) -> bool:
         seal = self._seal(task)

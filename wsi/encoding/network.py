@@ -69,9 +69,9 @@ class Network:
             )
             self.dtype = torch.float32
 
-    def compile(self, patches: int) -> None:
+    def compile(self, patches: Callable[[], int]) -> None:
         """Compile the network where that pays: on a GPU, for so many patches."""
-        if self.device.type == "cuda" and patches >= COMPILING_PAYS:
+        if self.device.type == "cuda" and patches() >= COMPILING_PAYS:
             self._compile()
 
     def _compile(self) -> None:

@@ -11,11 +11,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tests.wsi.encoding.conftest import lay
 from wsi.encoding.ahead import Ahead
 from wsi.extract import extract_features
 from wsi.storage import Outcome, sha256_file, write_h5
+from wsi.weights import fetch_weights
 
 
 @pytest.fixture
@@ -152,9 +155,26 @@ def test_two_jobs_share_the_slides_and_wait_for_each_other(cohort, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def slow_encoder(tmp_path):
+    """Weights of a small network of one's own that takes some milliseconds a patch."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 64, 7, 2), nn.ReLU(), *(nn.Conv2d(64, 64, 5) for _ in range(4))]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    example = torch.zeros(1, 3, 128, 128)
+    torch.jit.save(torch.jit.trace(network, example, check_trace=False), tmp_path / "own.pt")
+    fetch_weights(
+        encoder="torchscript",
+        weights=str(tmp_path / "own.pt"),
+        output=str(tmp_path / "own.safetensors"),
+        declared={"width": 64, "input_size": 128, "mean": [0.5] * 3, "std": [0.2] * 3},
+    )
+    return tmp_path / "own.safetensors"
+
+
 @pytest.mark.timeout(600)
 def test_killed_three_times_a_job_of_twenty_slides_resumes_to_the_same_bytes(
-    make_slide, noise, random_resnet50, tmp_path
+    make_slide, noise, slow_encoder, tmp_path
 ):
     """SIGKILL at random moments; each time the same job is started again."""
     rng = np.random.default_rng()  # other moments in every run
@@ -165,7 +185,7 @@ def test_killed_three_times_a_job_of_twenty_slides_resumes_to_the_same_bytes(
             "slide_id": task.slide_id,
             "slide": task.slide,
             "patches": task.patches,
-            "weights": str(random_resnet50),
+            "weights": str(slow_encoder),
             "features": str(folder / f"{task.slide_id}.h5"),
             "device": "cpu",
             "threads": 2,

@@ -1,5 +1,7 @@
 """Both ways of encoding give the same features, on however many workers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +180,16 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is(tiny, monkeypatch, capl
     network._compile()
     assert "not compiled (RuntimeError): no compiler on this machine" in caplog.text
     assert network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("device", "patches", "compiled"),
+    [("cuda", 10**6, True), ("cuda", 100, False), ("cpu", 10**6, False)],
+)
+def test_compiling_is_for_many_patches_on_a_gpu(tiny, monkeypatch, device, patches, compiled):
+    network = Network(str(tiny), CPU)
+    network.device = SimpleNamespace(type=device)
+    calls = []
+    monkeypatch.setattr(network, "_compile", lambda: calls.append(1))
+    network.compile(lambda: patches)
+    assert bool(calls) == compiled
