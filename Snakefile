@@ -52,6 +52,13 @@ else:
 
     include: "rules/imports.smk"
 
+    localrules:
+        preflight,
+
+    rule preflight:
+        input:
+            from_slides,
+
 
 include: "rules/structures.smk"
 include: "rules/training.smk"
@@ -84,11 +91,13 @@ rule all:
 
 rule tissue:
     input:
+        from_slides,
         collect("<results>/tissue/{slide}.geojson", slide=SLIDES),
 
 
 rule patches:
     input:
+        from_slides,
         "<results>/slides.csv",
         collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 

@@ -115,6 +115,16 @@ def slides_to_check(wildcards):
     ]
 
 
+def from_slides(wildcards):
+    """Nothing, unless a target wants slides where features were made elsewhere."""
+    if FROM_SLIDES:
+        return []
+    raise WorkflowError(
+        "features: import takes the place of slides, tissue and patches, so the targets preflight, "
+        "tissue and patches have nothing to do; ask for features, graphs or any other."
+    )
+
+
 def given_tissue(wildcards):
     """The user's own outline of the slide's tissue, if there is one."""
     return SLIDES[wildcards.slide].tissue or []

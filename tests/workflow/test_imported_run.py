@@ -143,3 +143,11 @@ def test_a_changed_file_imports_that_slide_again(imported):
     assert {job for job in planned if job.startswith(("import", "graph", "clusters"))} == {
         "import of S1", "graph of S1", "clusters of P1"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["preflight", "tissue", "patches"])
+def test_targets_that_look_at_slides_say_why_they_are_none(imported, target):
+    refused = imported.run("-n", target, check=False)
+    assert refused.returncode
+    text = " ".join((refused.stderr + refused.stdout).split())
+    assert "features: import takes the place of slides, tissue and patches" in text
