@@ -46,7 +46,7 @@ def time_encoder(
     encoder, network = untrained(architecture, weights, declared)
     network = network.to(where, memory_format=torch.channels_last)
     if precision == "auto":
-        precision = "float16" if on_gpu else "float32"
+        precision = encoder.half if on_gpu else "float32"
     half = precision != "float32"
     cast = torch.autocast(where.type, getattr(torch, precision)) if half else nullcontext()
 
