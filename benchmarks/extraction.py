@@ -108,7 +108,7 @@ class ClamLike(Dataset):
         )
 
     def __len__(self) -> int:
-        return self.task.count()[0]
+        return self.task.size()[0]
 
     def __getitem__(self, index: int) -> torch.Tensor:
         if self.slide is None:
@@ -128,7 +128,7 @@ class Contest:
         self.weights = str(folder / "encoder.safetensors")
         fetch_weights(encoder=arguments.encoder, weights="random", output=self.weights)
         self.null, self.batch = arguments.null, arguments.batch
-        self.total = sum(task.count()[0] for task in tasks)
+        self.total = sum(task.size()[0] for task in tasks)
         self.rounds = 0
         self.network = self.make_network()
         self.plain = self.make_plain()

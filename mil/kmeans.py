@@ -9,6 +9,7 @@ BLOCK = 1024  # rows in one product
 RENEW = 12  # iterations for which directions serve
 MOST_DOUBTFUL = 0.5  # share of rows; with more, directions cost more than they save
 ROUNDING = 1e-5  # of scores in single precision, relative to the lengths of row and centre
+CANCELS = 1e-6  # of squared lengths, in the difference of two of them
 
 
 def kmeans(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -128,7 +129,8 @@ class _Directions:
         )  # [N, Q]
         self.lengths = np.sqrt(squares)
         across = squares - np.einsum("nq,nq->n", self.along, self.along)
-        self.across = np.sqrt(np.maximum(across, 0))
+        # the difference cancels where rows lie along them: no shorter than rounding may hide
+        self.across = np.sqrt(np.maximum(across, 0) + CANCELS * squares)
 
     def settle(self, centres: np.ndarray, half: np.ndarray, nearest: np.ndarray) -> np.ndarray:
         """Put the nearest of centres ``[S, k, D]`` into `nearest`; return which are doubtful."""

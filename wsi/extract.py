@@ -81,7 +81,7 @@ def extract_features(
     from wsi.encoding.device import one_device  # here: PyTorch takes two seconds
     from wsi.encoding.network import Network
 
-    with one_device(device) as where:
+    with one_device(device) as where, store:
         if store.take(own, features):
             log.info("encoded ahead while this job waited for a GPU")
             return
@@ -91,11 +91,14 @@ def extract_features(
         network = Network(weights, where, batch_size)
         network.choose_precision(precision, lambda: _sample(own))
         ready = islice((task for task in others if store.is_wanted(task)), int(ahead))
-        network.compile(lambda: sum(task.count()[0] for task in (own, *ready)))
+        network.compile(lambda: sum(task.size()[0] for task in (own, *ready)))
         job = _Job(own, Path(features), store, network, Path(speeds) if speeds else None)
         job.run(_tasks(own, store, others, int(ahead)), threads)
-        while not job.has_own and not store.take(own, features):
+        if not job.own_is_done:
             store.claim(own, wait=True)  # another job is at it, or was and has been killed
+            if store.take(own, features):
+                log.info("encoded ahead, by a job that was at it")
+                return
             job.run([own], threads)
     if job.error is not None:
         raise job.error
@@ -137,7 +140,7 @@ class _Job:
 
     Attributes
     ----------
-    has_own : whether the slide that the job is for has been encoded, or has failed.
+    own_is_done : whether the slide that the job is for has been encoded, or has failed.
     error : why it has failed, if so.
     """
 
@@ -151,7 +154,7 @@ class _Job:
     ):
         self.own, self.features, self.store, self.network = own, features, store, network
         self.speeds = speeds
-        self.has_own = False
+        self.own_is_done = False
         self.error: SlideError | None = None
 
     def run(self, tasks: Iterable[SlideTask], threads: int) -> None:
@@ -159,7 +162,7 @@ class _Job:
             before: Future | None = None
             for slide in self._encoded(tasks, threads):
                 if before is not None:
-                    before.result()  # raises what went wrong; also, memory holds two slides at most
+                    before.result()  # raises what went wrong; also, one slide at most waits for it
                 before = writer.submit(self._finish, slide)
             if before is not None:
                 before.result()
@@ -171,21 +174,24 @@ class _Job:
             return encode_in_threads(tasks, self.network, threads)
         from wsi.encoding.batches import encode_in_batches
 
-        return encode_in_batches(tasks, self.network, threads, self.own.count()[1])
+        return encode_in_batches(tasks, self.network, threads, self.own.size()[1])
 
     def _finish(self, slide: SlideInHand) -> None:
         """Write the file of a slide, or keep why there is none."""
         is_own = slide.task == self.own
         error = slide.error or _damage(slide)
         if error is None:
-            path = self.features if is_own else self.store.path(slide.task)
-            self._write(slide, path)
-            if not is_own:
+            if is_own:
+                self._write(slide, self.features)
+                self.store.clear(slide.task)
+            else:
+                self.store.unseal(slide.task)
+                self._write(slide, self.store.path(slide.task))
                 self.store.seal(slide.task)
         elif not is_own:
             log.warning("slide %s is left to its own job: %s", slide.task.slide_id, error)
         if is_own:
-            self.has_own, self.error = True, error
+            self.own_is_done, self.error = True, error
         self.store.release(slide.task)
 
     def _write(self, slide: SlideInHand, path: Path) -> None:
@@ -214,6 +220,7 @@ class _Job:
                 "precision": precision,
                 "unreadable_patches": slide.unreadable,
                 "regions": True,
+                "made_by": self.store.made_by(),
                 "sha256": sha256_arrays(features, arrays["coords"]),
             },
         )

@@ -7,13 +7,16 @@ on the batch before; a batch may end one slide and begin the next, and all have 
 
 import logging
 import multiprocessing
+import os
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 PREFETCH = 2  # batches that each reader is ahead
 OPEN = 3  # slides that a reader keeps open
 UNDER_WAY = 2  # batches on the GPU at once: one computed, one copied
+KILLED = ("exited unexpectedly", "is killed by signal")  # what the loader says of a dead reader
 SHARED_MEMORY = "/dev/shm"  # where readers put batches
 
 
@@ -58,8 +62,11 @@ class PatchBatches(Dataset):
     def __init__(self):
         self._open: dict[str, PatchReader] = {}
 
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, list[int | SlideError]]:
-        """Return ``[rows, side, side, 3]`` uint8, and for each span its unreadable patches."""
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, list[int | SlideError | OSError]]:
+        """Return ``[rows, side, side, 3]`` uint8, and for each span its unreadable patches.
+
+        Errors are values here: the loader would change them on their way to the job.
+        """
         cv2.setNumThreads(1)
         patches = torch.zeros(batch.rows, batch.side, batch.side, 3, dtype=torch.uint8)
         filled, notes = 0, []
@@ -69,16 +76,16 @@ class PatchBatches(Dataset):
             filled += len(part)
         return patches, notes
 
-    def _read(self, span: Span, into) -> int | SlideError:
+    def _read(self, span: Span, into: np.ndarray) -> int | SlideError | OSError:
+        unreadable = 0
         try:
             reader = self._reader(span.task)
-        except SlideError as error:
+            for start in range(span.start, span.stop, CHILDREN):
+                where = start - span.start
+                into[where : where + CHILDREN], lost = reader.block(start)
+                unreadable += lost
+        except (SlideError, OSError) as error:
             return error
-        unreadable = 0
-        for start in range(span.start, span.stop, CHILDREN):
-            where = start - span.start
-            into[where : where + CHILDREN], lost = reader.block(start)
-            unreadable += lost
         return unreadable
 
     def _reader(self, task: SlideTask) -> PatchReader:
@@ -100,12 +107,14 @@ class _Plan:
     def __iter__(self) -> Iterator[Batch]:
         spans, free, side = [], self.rows, 0
         for number, task in enumerate(self.tasks):
-            total, patch_side = task.count()
+            total, patch_side = task.size()
             if spans and patch_side != side:
                 yield self._order(side, spans)
                 spans, free = [], self.rows
             side = patch_side
             slide = self.slides[number] = SlideInHand(task, total)
+            if not total:
+                spans.append(Span(number, task, 0, 0))  # so that it is received, and fails
             start = 0
             while start < total and slide.error is None:
                 stop = min(total, start + free)
@@ -179,7 +188,7 @@ def _next(batches: Iterator) -> tuple[Tensor | None, list]:
     try:
         return next(batches, (None, []))
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any(words in str(error) for words in KILLED):
             raise
         raise TryAgainError(f"a process that reads patches was killed: {error}") from error
 
@@ -203,13 +212,25 @@ def _processes(readers: int, batch: int) -> dict:
         "num_workers": readers,
         "prefetch_factor": PREFETCH,
         "multiprocessing_context": context,
+        "worker_init_fn": _end_with_parent,
     }
+
+
+def _end_with_parent(_: int) -> None:
+    """Let a reader end when the job is killed; the process that started it would live on."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _scatter(
     plan: _Plan,
     batch: Batch,
-    notes: list[int | SlideError],
+    notes: list[int | SlideError | OSError],
     features: Tensor,
     times: tuple[float, float, float],
 ) -> Iterator[SlideInHand]:
@@ -222,12 +243,14 @@ def _scatter(
         rows, first = features[first : first + count].numpy(), first + count
         if slide is None:  # it has failed before
             continue
+        if isinstance(note, OSError):
+            raise note
         if isinstance(note, SlideError):
             slide.error = note
-        else:
+        elif count:
             slide.put(span.start, rows, note)
-        shares = (t * count / used for t in times)
-        if slide.count(count, *shares) or slide.error:
+        shares = (t * count / max(1, used) for t in times)
+        if slide.add_time(count, *shares) or slide.error:
             del plan.slides[span.number]
             yield slide
 

@@ -28,7 +28,7 @@ class SlideTask:
     slide: str
     patches: str
 
-    def count(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         """Return the number of patches and the side of one in pixels."""
         with h5py.File(self.patches, "r") as file:
             return len(file["coords"]), int(file.attrs["size"])
@@ -98,6 +98,8 @@ class SlideInHand:
         self.features = np.empty((0, 0), np.float32)
         self.unreadable = 0
         self.error: SlideError | None = None
+        if not total:
+            self.error = SlideError("no_tissue", f"{task.patches} holds no patch.")
         self.speed = Speed()
         self._progress = Progress(log, f"features of {task.slide_id}", total, "patches")
 
@@ -108,7 +110,9 @@ class SlideInHand:
         self.features[start : start + len(rows)] = rows
         self.unreadable += unreadable
 
-    def count(self, patches: int, seconds: float, for_patches: float, for_network: float) -> bool:
+    def add_time(
+        self, patches: int, seconds: float, for_patches: float, for_network: float
+    ) -> bool:
         """Count the time that patches took; return whether they were the last."""
         self.speed.add(patches, seconds, for_patches, for_network)
         self._progress.at(self.speed.patches)

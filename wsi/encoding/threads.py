@@ -20,6 +20,8 @@ from wsi.encoding.patch_reader import PatchReader
 from wsi.outcome import SlideError
 from wsi.scale import CHILDREN
 
+WAITING = 2  # finished slides that may wait to be written, beside one a thread
+
 
 def encode_in_threads(
     tasks: Iterable[SlideTask], network: Network, threads: int
@@ -34,7 +36,7 @@ def encode_in_threads(
     """
     torch.set_num_threads(1)  # of each thread's operations; threads started from now on follow
     finished: queue.SimpleQueue[SlideInHand | None] = queue.SimpleQueue()
-    supply = _Supply(tasks, max(1, network.batch // CHILDREN), finished)
+    supply = _Supply(tasks, max(1, network.batch // CHILDREN), finished, threads + WAITING)
 
     def work() -> None:
         try:
@@ -56,6 +58,7 @@ def encode_in_threads(
                     left -= 1
                 else:
                     yield slide
+                    supply.finished_one()
         finally:
             supply.stop()
         for worker in workers:
@@ -63,7 +66,7 @@ def encode_in_threads(
 
 
 class _Open:
-    """A slide in hand with its reader; closed by the thread that finishes it."""
+    """A slide in hand with its reader."""
 
     def __init__(self, task: SlideTask):
         self.reader = PatchReader.open(task.slide, task.patches)
@@ -88,7 +91,7 @@ class _Piece:
         with self.opened.lock:
             slide.put(self.starts[0], rows, sum(unreadable for _, unreadable in blocks))
             seconds = (ended - began) / threads
-            done = slide.count(len(rows), seconds, read - began, ended - read)
+            done = slide.add_time(len(rows), seconds, read - began, ended - read)
         if done:
             reader.close()
             finished.put(slide)
@@ -97,21 +100,31 @@ class _Piece:
 class _Supply:
     """Hands out the blocks of slide after slide to threads."""
 
-    def __init__(self, tasks: Iterable[SlideTask], blocks: int, finished: queue.SimpleQueue):
+    def __init__(
+        self, tasks: Iterable[SlideTask], blocks: int, finished: queue.SimpleQueue, most: int
+    ):
         self._lock, self._stopped = threading.Lock(), False
+        self._room = threading.Semaphore(most)  # for slides that are open or wait to be written
         self._pieces = self._cut(tasks, blocks * CHILDREN, finished)
 
     def next(self) -> _Piece | None:
         with self._lock:
             return None if self._stopped else next(self._pieces, None)
 
+    def finished_one(self) -> None:
+        self._room.release()
+
     def stop(self) -> None:
         self._stopped = True
+        self._room.release()  # whoever waits for room holds the lock
 
     def _cut(
         self, tasks: Iterable[SlideTask], rows: int, finished: queue.SimpleQueue
     ) -> Iterator[_Piece]:
         for task in tasks:
+            self._room.acquire()
+            if self._stopped:
+                return
             try:
                 opened = _Open(task)
             except SlideError as error:
@@ -120,5 +133,8 @@ class _Supply:
                 finished.put(failed)
                 continue
             total = opened.slide.total
+            if not total:
+                opened.reader.close()
+                finished.put(opened.slide)
             for start in range(0, total, rows):
                 yield _Piece(opened, range(start, min(total, start + rows), CHILDREN))

@@ -1,5 +1,6 @@
 """One job encodes many slides; every slide keeps its own job, and nothing stale is taken."""
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from torch import nn
 from tests.wsi.encoding.conftest import lay
 from wsi.encoding.ahead import Ahead
 from wsi.extract import extract_features
-from wsi.storage import Outcome, sha256_file, write_h5
+from wsi.storage import Outcome, read_attributes, read_features, sha256_file, write_h5
 from wsi.weights import fetch_weights
 
 
@@ -134,6 +135,66 @@ def test_slides_that_need_nothing_or_cannot_be_encoded_are_left_alone(job, cohor
     own = cohort[1].__class__("S1", cohort[1].slide, str(folder / "S1.h5"))
     job(own, ahead=9, slides=slides)
     assert not (features / "ahead").exists()  # S0 failed to open and is left to its own job
+
+
+def test_an_old_seal_does_not_vouch_for_a_new_file(job, cohort, tmp_path, monkeypatch):
+    """Settings go to and fro, and the job is killed between file and seal."""
+    job(cohort[0], ahead=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ahead, "seal", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            job(cohort[0], ahead=1, precision="bfloat16")
+    assert read_attributes(job(cohort[1]))["precision"] == "float32"
+
+
+def test_a_job_that_fails_leaves_no_claim(job, cohort, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("wsi.extract.write_h5", lambda *_: pytest.fail("the disk is full"))
+        with pytest.raises(pytest.fail.Exception, match="the disk is full"):
+            job(cohort[0], ahead=4)
+    assert not list((tmp_path / "features").rglob("*.claim"))
+    job(cohort[0])
+
+
+def test_a_job_waits_for_another_that_is_at_its_slide_and_takes_what_that_made(
+    job, cohort, tmp_path, monkeypatch
+):
+    job(cohort[0], ahead=1)  # S1 waits ...
+    ahead = tmp_path / "features/ahead"
+    for name in ("S1.h5", "S1.origin"):
+        (ahead / name).rename(tmp_path / name)
+    peer = Ahead(tmp_path / "features", dict)
+    assert peer.claim(cohort[1])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job, cohort[1])
+        time.sleep(1)
+        assert not waiting.done()
+        before = (tmp_path / "S1.h5").stat().st_ino
+        for name in ("S1.h5", "S1.origin"):  # ... but only now
+            (tmp_path / name).rename(ahead / name)
+        peer.release(cohort[1])
+        assert waiting.result(timeout=20).stat().st_ino == before
+    assert not ahead.exists()
+
+
+def test_a_disk_without_locks_is_no_obstacle(job, cohort, monkeypatch, caplog):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("wsi.encoding.ahead.fcntl.flock", no_locks)
+    assert len(read_features(job(cohort[0]))[0]) == 16
+    assert "knows no locks" in caplog.text
+
+
+def test_finished_slides_are_encoded_ahead_again_when_settings_changed(job, cohort, tmp_path):
+    for task in cohort[:2]:
+        job(task)
+    job(cohort[0], ahead=1)
+    names = {path.name for path in (tmp_path / "features").rglob("ahead/*.h5")}
+    assert names == {"S2.h5"}  # S1 is finished
+    job(cohort[0], ahead=1, precision="bfloat16")
+    names = {path.name for path in (tmp_path / "features").rglob("ahead/*.h5")}
+    assert names == {"S1.h5", "S2.h5"}
 
 
 def test_two_jobs_share_the_slides_and_wait_for_each_other(cohort, tmp_path):

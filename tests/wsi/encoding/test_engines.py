@@ -12,6 +12,7 @@ from wsi.encoding.in_hand import SlideTask
 from wsi.encoding.network import Network
 from wsi.encoding.patch_reader import PatchReader
 from wsi.encoding.threads import encode_in_threads
+from wsi.storage import Outcome, read_h5, write_h5
 
 CPU = torch.device("cpu")
 
@@ -123,6 +124,63 @@ def test_a_killed_reader_means_try_again(cohort, tiny, monkeypatch):
     monkeypatch.setattr(batches.DataLoader, "__iter__", lambda self: map(killed, [1]))
     with pytest.raises(TryAgainError, match="was killed: DataLoader worker"):
         in_batches(cohort, Network(str(tiny), CPU), 1)
+
+
+def test_an_error_in_a_reader_is_not_taken_for_its_death(cohort, tiny, monkeypatch):
+    from wsi.encoding import batches
+
+    def wrong(*arguments):
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.")
+
+    monkeypatch.setattr(batches.DataLoader, "__iter__", lambda self: map(wrong, [1]))
+    with pytest.raises(RuntimeError, match="Caught RuntimeError"):
+        in_batches(cohort, Network(str(tiny), CPU), 1)
+
+
+@pytest.mark.parametrize("encode", [in_threads, in_batches])
+def test_a_slide_without_patches_fails_and_holds_up_none(cohort, tiny, expected, encode, tmp_path):
+    arrays, attributes = read_h5(cohort[0].patches)
+    path = tmp_path / "none.h5"
+    write_h5(path, Outcome("none", "make_patches"), {"coords": arrays["coords"][:0]}, attributes)
+    none = SlideTask("none", cohort[0].slide, str(path))
+    found = encode([none, cohort[2], none], Network(str(tiny), CPU, 32), 2)
+    assert "holds no patch" in str(found["none"].error)
+    np.testing.assert_allclose(found["S2"].features, expected["S2"], atol=0.6 / 255)
+
+
+READ_FOR_EVER = """
+import sys, time, torch
+from wsi.encoding.batches import encode_in_batches
+from wsi.encoding.in_hand import SlideTask
+
+class Slow:
+    batch, device = 16, torch.device("cpu")
+    def __call__(self, patches):
+        print("encoding", flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    list(encode_in_batches([SlideTask("S", *sys.argv[1:])], Slow(), 2, 64))
+"""
+
+
+def test_readers_end_with_a_killed_job(cohort, tmp_path):
+    import subprocess
+    import sys
+
+    import psutil
+
+    script = tmp_path / "job.py"
+    script.write_text(READ_FOR_EVER)
+    command = [sys.executable, str(script), cohort[1].slide, cohort[1].patches]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert job.stdout.readline() == "encoding\n"
+    others = psutil.Process(job.pid).children(recursive=True)
+    assert len(others) >= 3  # two readers and what starts them
+    job.kill()
+    job.wait()
+    _, alive = psutil.wait_procs(others, timeout=20)
+    assert alive == []
 
 
 def test_little_shared_memory_means_fewer_readers_and_a_sentence(
