@@ -267,8 +267,8 @@ def _tensor(rows: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(rows, rows.dtype.newbyteorder("="), "A"))
 
 
-def _read_graph(slide: Slide) -> tuple[np.ndarray, np.ndarray]:
-    """Return edge_index and edge_latent [2, E] of a slide, in rows of the slide."""
+def _read_graph(slide: Slide) -> dict[str, np.ndarray]:
+    """Return the edge sets [2, E] that the slide's graph was built with, in rows of the slide."""
     if slide.graph is None:
         raise BagError([f"slide {slide.slide_id}: the cohort table names no graph."])
     arrays, attributes = load_npz(slide.graph)
@@ -280,21 +280,21 @@ def _read_graph(slide: Slide) -> tuple[np.ndarray, np.ndarray]:
                 f"{slide.patches} patches. Build the graph again."
             ]
         )
-    return arrays["edge_index"], arrays["edge_latent"]
+    names = ["edge_index", "edge_latent"] if attributes.get("latent", True) else ["edge_index"]
+    return {name: arrays[name] for name in names}
 
 
-def _union(graphs: Sequence[tuple[np.ndarray, np.ndarray]], starts: np.ndarray) -> dict:
-    """Return the disjoint union of slide graphs: both edge sets, in rows of the packed bag."""
-    shifted = [
-        (edges + start, latent + start)
-        for (edges, latent), start in zip(graphs, starts, strict=False)
-    ]
-    return {
-        name: torch.from_numpy(np.concatenate(sets, axis=1).astype(np.int64))
-        for name, sets in zip(
-            ("edge_index", "edge_latent"), zip(*shifted, strict=True), strict=True
-        )
-    }
+def _union(graphs: Sequence[dict[str, np.ndarray]], starts: np.ndarray) -> dict[str, Tensor]:
+    """Return the disjoint union of slide graphs, in rows of the packed bag.
+
+    Edges among features are left out unless all graphs have them.
+    """
+    union = {}
+    for name in ("edge_index", "edge_latent"):
+        if all(name in graph for graph in graphs):
+            shifted = [graph[name] + start for graph, start in zip(graphs, starts, strict=False)]
+            union[name] = torch.from_numpy(np.concatenate(shifted, axis=1).astype(np.int64))
+    return union
 
 
 def _same_content(path: Path, found: str, expected: str) -> None:

@@ -63,6 +63,8 @@ def check_config(
         ({"features"}, lambda: _check_import(config["features"])),
         ({"features", "encoders"}, lambda: check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
+        ({"graphs", "experiments"}, lambda: _check_edges(config)),
+        ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
     ]
     return [problem for keys, check in checks if not keys & skip for problem in check()]
@@ -226,6 +228,31 @@ def _check_choices(config: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"experiments[{position}].encoder is {name}; it must be one of {listed(known)} "
                 f"({others}){did_you_mean(name, known) or '.'}"
+            )
+
+
+def _check_edges(config: Mapping[str, Any]) -> Iterator[str]:
+    for position, entry in enumerate(config["experiments"]):
+        edges = entry.get("model_options", {}).get("edge_agg")
+        if edges == "latent" and not config["graphs"]["latent"]:
+            yield (
+                f"experiments[{position}].model_options.edge_agg is latent, but graphs.latent is "
+                "false; set graphs: {latent: true}, or edge_agg: spatial."
+            )
+
+
+def _check_clusters(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    k = config["clusters"]["k"]
+    known = schema["$defs"]["models"]["deepattnmisl"]["properties"]
+    usual = {key: option["default"] for key, option in known.items()}
+    for position, entry in enumerate(config["experiments"]):
+        options = {**usual, **entry.get("model_options", {})}
+        if entry["model"] != "deepattnmisl" or options["mask_empty"]:
+            continue
+        if options["clusters"] != k:
+            yield (
+                f"experiments[{position}].model_options.clusters is {options['clusters']}, but "
+                f"clusters.k is {k}; without mask_empty they must be the same."
             )
 
 

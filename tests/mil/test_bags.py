@@ -9,7 +9,7 @@ from synthetic_cohort import write_cohort
 
 from mil.bag_folder import BagFolder
 from mil.bags import Bag, BagError, pack
-from wsi.storage import load_npz, read_features
+from wsi.storage import Outcome, load_npz, read_features, save_npz
 
 
 def test_packing_shifts_both_edge_sets_to_the_rows_of_their_bag():
@@ -85,6 +85,18 @@ def test_graphs_and_clusters_are_read_only_when_needed(cohort):
     assert bag.cluster is None
     with pytest.raises(FileNotFoundError):
         bags.load(["P000"], ("graph",))
+
+
+def test_edges_among_features_that_were_left_out_are_not_there(cohort):
+    path = cohort / "graphs/P001-0.npz"
+    arrays, attributes = load_npz(path)
+    arrays["edge_latent"] = np.empty((2, 0), np.int64)
+    save_npz(path, Outcome("P001-0", "build_graph"), {**attributes, "latent": False}, **arrays)
+    bags = BagFolder(cohort / "cohort.csv", cohort)
+    assert bags.load(["P000"], ("graph",)).edge_latent is not None
+    bag = bags.load(["P000", "P001"], ("graph",))
+    assert bag.edge_index is not None
+    assert bag.edge_latent is None
 
 
 def test_a_bag_is_the_same_alone_and_among_others(cohort):

@@ -179,6 +179,20 @@ def test_a_wrong_type_is_named(path, node):
             "config.yaml: patches.min_tissue is nan; it must be a finite number.",
         ),
         (
+            {"graphs": {"latent": False},
+             "experiments": [{"name": "a", "model": "patchgcn", "head": "cox",
+                              "model_options": {"edge_agg": "latent"}}]},
+            "config.yaml: experiments[0].model_options.edge_agg is latent, but graphs.latent is "
+            "false; set graphs: {latent: true}, or edge_agg: spatial.",
+        ),
+        (
+            {"clusters": {"k": 10},
+             "experiments": [{"name": "a", "model": "deepattnmisl", "head": "cox",
+                              "model_options": {"mask_empty": False}}]},
+            "config.yaml: experiments[0].model_options.clusters is 8, but clusters.k is 10; "
+            "without mask_empty they must be the same.",
+        ),
+        (
             {"tissue": {"preset": "tgca"}},
             "config.yaml: tissue.preset is the text 'tgca'; it must be one of default, clam, "
             "bwh_biopsy, bwh_resection, tcga; did you mean tcga?",

@@ -12,11 +12,12 @@ from synthetic_cohort import run, write_cohort
 from mil.bag_folder import BagFolder
 from mil.heads import HEADS, head_names
 from mil.labels import patients_sha256
+from mil.models import model_names
 from mil.problems import InputError
 from mil.survival.metrics.concordance import harrell_c
 from mil.training.scaling import fit_scaling
 from mil.training.windows import windows
-from wsi.storage import load_npz, read_features
+from wsi.storage import Outcome, load_npz, read_features, save_npz
 
 QUICK = {"epochs": 40, "learning_rate": 1e-3, "patience": 15, "validation_draws": 16, "draws": 50}
 SMALL = {"model_options": {"hidden": 32, "out": 32}}
@@ -50,6 +51,51 @@ def test_a_planted_hazard_is_found(cohort, head):
     if head == "adversarial":
         error = (timed["predicted_time"] - timed["time"]).abs().mean()
         assert error < 0.7 * (timed["time"] - timed["time"].median()).abs().mean()
+
+
+def test_it_is_found_in_graphs(cohort):
+    options = {"hidden": 32, "out": 32, "num_layers": 2, "edge_agg": "latent"}
+    keys = {**QUICK, "epochs": 30, "patience": 8}
+    predictions, _ = run(
+        cohort, "nll", model="patchgcn", out="graph", options={"model_options": options}, **keys
+    )
+    assert c_index(predictions, "test") > 0.75
+
+
+def test_it_is_found_in_clusters(tmp_path):
+    """In mixed clusters: those that part the two kinds of instances hide their share, z."""
+    cohort = write_cohort(tmp_path, patients=60)
+    for path in (cohort / "clusters").iterdir():
+        arrays, attributes = load_npz(path)
+        arrays["cluster"] = np.arange(len(arrays["cluster"]), dtype=np.int32) % 4
+        save_npz(path, Outcome(path.stem, "cluster_patches"), attributes, **arrays)
+    options = {"model_options": {"hidden": 32}}
+    keys = {**QUICK, "epochs": 30, "patience": 8}
+    predictions, _ = run(cohort, "nll", model="deepattnmisl", options=options, **keys)
+    assert c_index(predictions, "test") > 0.75
+
+
+@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("model", model_names())
+def test_every_model_is_trained_and_predicted_with_every_head(cohort, model, head):
+    out = f"{model}-{head}"
+    predictions, _ = run(
+        cohort, head, model=model, out=out, epochs=2, warmup=0, validation_draws=4, draws=8
+    )
+    assert np.isfinite(predictions["risk"]).all()
+    attention, _ = load_npz(cohort / out / "attention.npz")
+    for patient in predictions.loc[predictions["part"] == "test", "patient_id"]:
+        assert sum(attention[f"{patient}-{s}"].sum() for s in (0, 1)) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_graph_without_neighbours_among_features_is_a_sentence(tmp_path):
+    cohort = write_cohort(tmp_path, patients=16)
+    for path in (cohort / "graphs").iterdir():
+        arrays, attributes = load_npz(path)
+        save_npz(path, Outcome(path.stem, "build_graph"), {**attributes, "latent": False}, **arrays)
+    options = {"model_options": {"edge_agg": "latent"}}
+    with pytest.raises(InputError, match=r"no edge_latent, .* Set graphs: \{latent: true\}"):
+        run(cohort, "nll", model="patchgcn", options=options, epochs=1)
 
 
 @pytest.mark.parametrize("head", head_names())

@@ -1,0 +1,108 @@
+"""The softmax over incoming edges: against the formula node by node, its gradient, its memory."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mil.nn import genconv
+from mil.nn.genconv import GENConv, incoming, softmax_aggregate
+
+
+@pytest.fixture(params=[1, 7, 10_000])
+def block(request, monkeypatch):
+    """Edges at once: every node by itself, a few nodes, all together."""
+    monkeypatch.setattr(genconv, "EDGES", request.param)
+
+
+def random_edges(nodes, edges, seed=0):
+    """Edges between any two nodes, some twice, some from a node to itself; the last has none."""
+    generator = torch.Generator().manual_seed(seed)
+    source = torch.randint(nodes, (edges,), generator=generator)
+    target = torch.randint(nodes - 1, (edges,), generator=generator)
+    return torch.stack([source, target])
+
+
+def by_hand(m, t, edges):
+    found = []
+    for i in range(len(m)):
+        m_j = m[edges[0, edges[1] == i]]
+        found.append(((t * m_j).softmax(0) * m_j).sum(0))
+    return torch.stack(found)
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("t", [1.0, -0.5, 0.0, 300.0])
+def test_values_and_gradients_are_those_of_the_formula(t):
+    edges = random_edges(20, 60)
+    m = torch.rand(20, 5, dtype=torch.float64, requires_grad=True)
+    temperature = torch.tensor([t], dtype=torch.float64, requires_grad=True)
+    toward = torch.randn(20, 5, dtype=torch.float64)
+    found = softmax_aggregate(m, temperature, incoming(edges, 20))
+    expected = by_hand(m, temperature, edges)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found[-1], torch.zeros(5, dtype=torch.float64))
+    for one, other in zip(
+        torch.autograd.grad((found * toward).sum(), (m, temperature)),
+        torch.autograd.grad((expected * toward).sum(), (m, temperature)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.usefixtures("block")
+def test_gradients_are_the_differences():
+    edges = incoming(random_edges(6, 15), 6)
+    m = torch.rand(6, 3, dtype=torch.float64, requires_grad=True)
+    t = torch.tensor([1.3], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda m, t: softmax_aggregate(m, t, edges), (m, t))
+
+
+@pytest.mark.usefixtures("block")
+def test_no_edge_at_all():
+    none = incoming(torch.empty(2, 0, dtype=torch.int64), 3)
+    m = torch.rand(3, 4, requires_grad=True)
+    found = softmax_aggregate(m, torch.ones(1), none)
+    found.sum().backward()
+    assert not found.any()
+    assert not m.grad.any()
+
+
+def test_messages_of_any_size_stay_finite():
+    m = torch.tensor([[1e4], [0.0], [3e38]], requires_grad=True)
+    t = torch.ones(1, requires_grad=True)
+    edges = incoming(torch.tensor([[0, 1, 2, 0], [1, 1, 0, 2]]), 3)
+    found = softmax_aggregate(m, t, edges)
+    found[1:].sum().backward()
+    assert found.flatten().tolist() == [torch.tensor(3e38).item(), 1e4, 1e4]
+    assert torch.isfinite(m.grad).all()
+
+
+def test_the_order_of_edges_makes_no_difference():
+    edges = random_edges(30, 200)
+    layer = GENConv(8)
+    x = torch.randn(30, 8)
+    mixed = edges[:, torch.randperm(200, generator=torch.Generator().manual_seed(1))]
+    torch.testing.assert_close(layer(x, incoming(mixed, 30)), layer(x, incoming(edges, 30)))
+
+
+class Largest(TorchDispatchMode):
+    """Most elements of any tensor that an operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else (result,):
+            if torch.is_tensor(value):
+                self.elements = max(self.elements, value.numel())
+        return result
+
+
+def test_memory_is_that_of_nodes_not_of_edges(monkeypatch):
+    monkeypatch.setattr(genconv, "EDGES", 256)
+    nodes, width = 500, 32
+    layer, edges = GENConv(width), incoming(random_edges(nodes, 20_000), nodes)
+    x = torch.randn(nodes, width, requires_grad=True)
+    with Largest() as seen:
+        layer(x, edges).sum().backward()
+    assert seen.elements <= max(nodes * 2 * width, 20_000)  # the MLP's, and the list of edges
