@@ -43,7 +43,8 @@ def golden_fill(module, names, norm_weights=()):
     """Fill a module's parameters by the rule of the specifications.
 
     `names` maps the original's parameter names to ours: a pair for a layer stands for its
-    weight and bias, any other for one parameter. The k-th original name in sorted order is filled from RandomState(1000 + k).
+    weight and bias, any other for one parameter. The k-th original name in sorted order is
+    filled from RandomState(1000 + k).
     """
     parameters = dict(module.named_parameters())
     full = {o: m for o, m in names.items() if m in parameters}
