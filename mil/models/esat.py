@@ -43,6 +43,12 @@ class ESAT(BagModel):
     of M regions. Returns vector [B, H] and scores [N]: what the pooling gives a region is the score
     of each of its instances, which therefore share the region's weight evenly.
 
+    Notes
+    -----
+    Every region looks at every other, so memory grows with the square of the largest bag. A process
+    on a CPU peaks at 2.5, 6.7 and 22 GB when it trains on 50,000, 100,000 and 200,000 instances of
+    width 1024 (dropout needs the weights of all pairs), and at 1.2, 2.4 and 6.5 GB in evaluation.
+
     Raises
     ------
     mil.problems.InputError : ``hidden`` cannot be divided by ``heads``.
