@@ -42,23 +42,31 @@ def golden_input(p, width=1024):
 def golden_fill(module, names, norm_weights=()):
     """Fill a module's parameters by the rule of the specifications.
 
-    `names` maps the original's parameter names to ours: a pair for a layer stands for its
-    weight and bias, any other for one parameter. The k-th original name in sorted order is
-    filled from RandomState(1000 + k).
+    `names` maps the original's names to ours: of a layer, for its weight and bias, or of a single
+    parameter; None for a layer that we leave out. The k-th original name in sorted order is filled
+    from RandomState(1000 + k), whether we have it or not.
     """
     parameters = dict(module.named_parameters())
-    full = {o: m for o, m in names.items() if m in parameters}
-    layers = {o: m for o, m in names.items() if m not in parameters}
-    full |= {f"{o}.{kind}": f"{m}.{kind}" for o, m in layers.items() for kind in ("weight", "bias")}
-    assert sorted(full.values()) == sorted(parameters)
+    full = {}
+    for original, ours in names.items():
+        if ours in parameters:
+            full[original] = ours
+        else:
+            for kind in ("weight", "bias"):
+                full[f"{original}.{kind}"] = ours and f"{ours}.{kind}"
+    assert sorted(filter(None, full.values())) == sorted(parameters)
     with torch.no_grad():
         for k, original in enumerate(sorted(full)):
+            if full[original] is None:
+                continue
             parameter = parameters[full[original]]
             g = np.random.RandomState(1000 + k).standard_normal(tuple(parameter.shape))
             if parameter.ndim >= 2:
                 g = g / np.sqrt(np.prod(parameter.shape[1:]))
             elif original in norm_weights:
                 g = 1 + 0.1 * g
+            elif original.endswith("conv.t"):  # the temperature of a graph convolution
+                g = 1 + 0.2 * g
             else:
                 g = 0.1 * g
             parameter.copy_(torch.from_numpy(g))
