@@ -115,16 +115,21 @@ class BagFolder:
         """Return the number of instances of a patient."""
         return sum(slide.patches for slide in self._slides[patient])
 
-    def check_regions(self, patients: Iterable[str]) -> None:
+    def check_regions(self, patients: Iterable[str], reader: str) -> None:
         """Refuse slides that do not consist of whole regions of sixteen patches.
+
+        Parameters
+        ----------
+        patients : ids.
+        reader : what reads regions, for the sentences: ``head 'adversarial'``.
 
         Raises
         ------
         BagError : names every such slide.
         """
         problems = [
-            f"slide {slide.slide_id}: {why}. The adversarial head reads regions of sixteen; use "
-            "features of patches laid by this project, or another head."
+            f"slide {slide.slide_id}: {why}. The {reader} reads regions of sixteen; use features "
+            f"of patches laid by this project, or another {reader.split()[0]}."
             for patient in patients
             for slide in self._slides[patient]
             if (why := _no_regions(slide))

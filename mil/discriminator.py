@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mil.bags import REGION, Bag
+from mil.bags import Bag
 from mil.nn.attention import AttentionPool
+from mil.nn.regions import RegionEmbedding
 from mil.nn.segments import segment_mean
 
 FUSIONS = ("instance", "bag", "cat")
@@ -62,7 +63,7 @@ class Discriminator(nn.Module):
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; it must be one of {', '.join(FUSIONS)}.")
         self.fusion = fusion
-        self.embed = nn.Sequential(nn.Linear(in_dim, width), nn.LayerNorm(width), nn.ReLU())
+        self.embed = RegionEmbedding(in_dim, width)
         self.region = _bottleneck(width, dropout)
         self.pool = AttentionPool(width, width, gated=True, dropout=dropout)
         self.bag = _bottleneck(width, dropout)
@@ -78,8 +79,7 @@ class Discriminator(nn.Module):
         mil.bags.BagError : a bag that does not consist of whole regions.
         """
         offsets = bag.regions()
-        h = self.embed(bag.features)  # [N, H]
-        regions = self.region(h.view(-1, REGION, h.shape[1]).mean(1))  # [M, H]
+        regions = self.region(self.embed(bag.features))  # [M, H]
         pooled, _ = self.pool(regions, offsets)  # [B, H]
         return BagEvidence(regions, offsets, self.bag(pooled))
 

@@ -30,12 +30,15 @@ class BagModel(nn.Module):
     ----------
     out_dim : width H of the embedding; every model sets it.
     needs : what it reads of a bag besides features: ``"graph"``, ``"cluster"``, ``"coords"``.
-    order_free : reordering a bag's instances leaves its vector unchanged.
+    reads_regions : rows ``16k .. 16k+15`` of its bags must be the regions of a slide.
+    order_free : reordering a bag's instances (its regions and the instances inside each, for a
+        model that reads regions) leaves its vector unchanged.
     """
 
     name: str
     out_dim: int
     needs: ClassVar[tuple[str, ...]] = ()
+    reads_regions: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
 
     def forward(self, bag: Bag) -> Embedding:

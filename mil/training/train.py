@@ -86,9 +86,12 @@ def train_model(
         if network.scaling is not None:
             network.scaling.set(*fit_scaling(bags, train["patient_id"].tolist()))
         head = network.head
+        if network.model.reads_regions:  # test patients too: now, not after the training
+            bags.check_regions(people.table["patient_id"], f"model '{network.model.name}'")
         discriminator = head.opponent(bags.width)
         if discriminator is not None:
-            bags.check_regions([*train["patient_id"], *validation["patient_id"]])
+            known = [*train["patient_id"], *validation["patient_id"]]
+            bags.check_regions(known, f"head '{head.name}'")
             discriminator.to(device)
         network.to(device)
 

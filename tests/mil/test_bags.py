@@ -133,12 +133,12 @@ def test_a_cohort_that_cannot_be_is_refused(cohort):
         edit(cohort, n_patches="16", width="7")
     bags = edit(cohort, width="6", n_patches="24")
     with pytest.raises(BagError, match="slide P000-0: 24 patches are no multiple of 16"):
-        bags.check_regions(["P000", "P001"])
+        bags.check_regions(["P000", "P001"], "head 'adversarial'")
 
 
 def test_a_multiple_of_sixteen_by_chance_is_no_region(cohort):
-    edit(cohort, regions="true").check_regions(["P000", "P001"])
+    edit(cohort, regions="true").check_regions(["P000", "P001"], "head 'adversarial'")
     bags = edit(cohort, regions="false")
     with pytest.raises(BagError, match="slide P000-0: every 16 rows of its imported features"):
-        bags.check_regions(["P000", "P001"])
-    bags.check_regions(["P001"])
+        bags.check_regions(["P000", "P001"], "head 'adversarial'")
+    bags.check_regions(["P001"], "head 'adversarial'")

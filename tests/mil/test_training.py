@@ -99,6 +99,16 @@ def test_a_graph_without_neighbours_among_features_is_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("head", head_names())
+def test_a_transformer_over_regions_finds_it_with_any_head(cohort, head):
+    small = {"model_options": {"hidden": 32}}
+    predictions, _ = run(cohort, head, model="esat", out=f"esat-{head}", options=small, **QUICK)
+    assert c_index(predictions, "test") > 0.8
+    attention, _ = load_npz(cohort / f"esat-{head}/attention.npz")
+    for share in attention.values():  # a slide here is one region
+        np.testing.assert_array_equal(share, np.full(16, share[0]))
+
+
+@pytest.mark.parametrize("head", head_names())
 def test_the_same_bytes_again(cohort, head):
     keys = {**QUICK, "epochs": 8, "window": 10}
     for out in ("once", "again"):
@@ -220,6 +230,18 @@ def test_regions_are_checked_before_training(tmp_path):
     with pytest.raises(InputError, match="20 patches are no multiple of 16"):
         run(cohort, "adversarial", options=SMALL, **QUICK)
     run(cohort, "cox", options=SMALL, **{**QUICK, "epochs": 6})
+    with pytest.raises(InputError, match=r"model 'esat' reads regions.*or another model"):
+        run(cohort, "cox", model="esat", **QUICK)
+
+
+def test_a_model_of_regions_looks_at_test_patients_before_training(tmp_path):
+    cohort = write_cohort(tmp_path, patients=12, patches=16)
+    table, fold = pd.read_csv(cohort / "cohort.csv"), pd.read_csv(cohort / "fold0.csv")
+    patient = fold.loc[fold["part"] == "test", "patient_id"].iloc[0]
+    table["regions"] = np.where(table["patient_id"] == patient, "false", "true")
+    table.to_csv(cohort / "cohort.csv", index=False)
+    with pytest.raises(InputError, match=f"slide {patient}-0: every 16 rows .* are not"):
+        run(cohort, "cox", model="esat", **QUICK)
 
 
 def test_losses_of_an_epoch_are_recorded(cohort):

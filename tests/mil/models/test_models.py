@@ -7,7 +7,7 @@ import torch
 from examples import example_bag, reordered
 from safetensors.torch import load_file, save_file
 
-from mil.bags import pack
+from mil.bags import REGION, BagError, pack
 from mil.models import build_model, model_names
 from mil.registry import Registry, UnknownNameError
 
@@ -43,7 +43,11 @@ def test_order_of_instances(model):
     if not model.order_free:
         pytest.skip(f"{model.name} depends on the order of instances by design")
     bag = example_bag(64, WIDTH)
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    random = torch.Generator().manual_seed(1)
+    order = torch.randperm(64, generator=random)
+    if model.reads_regions:  # whole regions, and the instances inside each
+        inside = [torch.randperm(REGION, generator=random) for _ in range(4)]
+        order = torch.cat([REGION * k + inside[k] for k in torch.randperm(4, generator=random)])
     before, after = model(bag), model(reordered(bag, order))
     torch.testing.assert_close(after.vector, before.vector, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(after.scores, before.scores[order], rtol=1e-4, atol=1e-6)
@@ -77,6 +81,10 @@ def test_evaluation_is_deterministic_and_training_is_not_needed_to_save(model, t
 
 @pytest.mark.parametrize("instances", [1, 16])
 def test_tiny_bags(model, instances):
+    if model.reads_regions and instances < REGION:
+        with pytest.raises(BagError, match=f"{instances} instances are no multiple of 16"):
+            model(example_bag(instances, WIDTH))
+        return
     embedding = model(example_bag(instances, WIDTH))
     assert torch.isfinite(embedding.vector).all()
     assert torch.isfinite(embedding.scores).all()
