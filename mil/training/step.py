@@ -83,6 +83,8 @@ class Stepper:
         if self.discriminator is not None:
             self.improve_discriminator(window, labels, record)
         self.improve_network(window, labels, record)
+        for _ in range(1, self.network.head.updates):
+            self.improve_network(window, labels, StepRecord())
         return record
 
     def improve_discriminator(self, window: Window, labels: Labels, record: StepRecord) -> None:

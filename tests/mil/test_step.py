@@ -99,6 +99,23 @@ def test_the_adversarial_term_reaches_the_network():
     assert not torch.allclose(steps[0.0], steps[10.0])
 
 
+def test_the_generator_may_take_several_steps_for_one_of_its_opponent():
+    s = stepper(generator_updates=3)
+    steps = {"network": 0, "discriminator": 0}
+    for name, optimiser in (("network", s.optimiser), ("discriminator", s.discriminator_optimiser)):
+        optimiser.register_step_post_hook(
+            lambda *_, name=name: steps.__setitem__(name, steps[name] + 1)
+        )
+    once = stepper()
+    records = []
+    for x in (s, once):
+        torch.manual_seed(2)  # the same dropout
+        records.append(x.step([BAG], Labels.of(TIME, EVENT)))
+    assert steps == {"network": 3, "discriminator": 1}
+    assert records[0].discriminator_loss == records[1].discriminator_loss
+    assert records[0].output.equal(records[1].output)  # what the step saw before its updates
+
+
 def test_a_window_without_a_usable_event_changes_nothing():
     s = stepper("cox")
     before = state(s.network)
@@ -130,11 +147,12 @@ APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]
 
 @pytest.mark.parametrize("head", head_names())
 @pytest.mark.parametrize("event", [EVENT, np.array([0, 1, 0, 0])], ids=["events", "one event"])
-def test_a_window_in_groups_has_the_gradients_of_the_whole(head, event):
+@pytest.mark.parametrize("ranking", [0.0, 2.0], ids=["alone", "ranked"])
+def test_a_window_in_groups_has_the_gradients_of_the_whole(head, event, ranking):
     labels = Labels.of(TIME, event)
     seen = []
     for window in ([BAG], APART, [pack(APART[:3]), APART[3]]):
-        s = stepper(head)
+        s = stepper(head, ranking_weight=ranking)
         for module in (s.network, s.discriminator or s.network):
             for layer in module.modules():
                 if isinstance(layer, torch.nn.Dropout):
