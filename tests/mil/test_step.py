@@ -142,6 +142,21 @@ def test_weight_decay_spares_biases():
     assert all(p.ndim <= 1 for p in groups[1]["params"])
 
 
+def test_decay_of_adamw_is_beside_the_gradient():
+    """A first step of Adam is the rate times the gradient's sign, whatever decay adds to it."""
+    moved = {}
+    for kind in ("adam", "adamw"):
+        layer = torch.nn.Linear(2, 1)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+        optimiser = adam(layer, 0.1, 0.5, kind)
+        layer.weight.grad, layer.bias.grad = torch.ones(1, 2), torch.ones(1)
+        optimiser.step()
+        moved[kind] = 1 - layer.weight[0, 0].item()
+    assert moved["adam"] == pytest.approx(0.1, abs=1e-6)
+    assert moved["adamw"] == pytest.approx(0.1 + 0.1 * 0.5, abs=1e-6)
+
+
 APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]
 
 
