@@ -11,6 +11,7 @@ from mil.nn.regions import RegionEmbedding
 from mil.nn.segments import segment_mean
 
 FUSIONS = ("instance", "bag", "cat")
+TERMS = ("bag", "time", "none")
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Discriminator(nn.Module):
     in_dim : width of the instance features.
     fusion : ``instance`` is the formula above; ``bag`` has :math:`\langle f, h_t \rangle` for the
         mean; ``cat`` is one layer on ``[f, h_t]``.
+    term : what P reads: the bag's f (published), the time's h_t, or ``none``: there is no P. It has
+        no say in ``cat``.
     width : width H of everything after the embedding.
     dropout : inside the bag's layers and its attention; the time's layers have none.
 
@@ -57,19 +60,30 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, in_dim: int, fusion: str = "instance", width: int = 128, dropout: float = 0.25
+        self,
+        in_dim: int,
+        fusion: str = "instance",
+        term: str = "bag",
+        width: int = 128,
+        dropout: float = 0.25,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; it must be one of {', '.join(FUSIONS)}.")
+        if term not in TERMS:
+            raise ValueError(f"term is {term!r}; it must be one of {', '.join(TERMS)}.")
         self.fusion = fusion
+        self.term = term
         self.embed = RegionEmbedding(in_dim, width)
         self.region = _bottleneck(width, dropout)
         self.pool = AttentionPool(width, width, gated=True, dropout=dropout)
         self.bag = _bottleneck(width, dropout)
         half = width // 2
         self.time = nn.Sequential(nn.Linear(1, half), nn.ReLU(), nn.Linear(half, width), nn.ReLU())
-        self.out = nn.Linear(2 * width if fusion == "cat" else width, 1)
+        if fusion == "cat":
+            self.out = nn.Linear(2 * width, 1)
+        elif term != "none":
+            self.out = nn.Linear(width, 1)
 
     def encode(self, bag: Bag) -> BagEvidence:
         """Encode bags whose sizes are multiples of sixteen.
@@ -94,7 +108,10 @@ class Discriminator(nn.Module):
             if self.fusion == "instance"
             else evidence.vector
         )
-        return (shown * h_t).sum(1) + self.out(evidence.vector).squeeze(-1)
+        logit = (shown * h_t).sum(1)  # [B]
+        if self.term == "none":
+            return logit
+        return logit + self.out(evidence.vector if self.term == "bag" else h_t).squeeze(-1)
 
     def forward(self, bag: Bag, time: Tensor) -> Tensor:
         """Return the logits [B] of the pairs."""

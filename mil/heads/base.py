@@ -1,5 +1,6 @@
 """What every head is: output layers, loss, what is fitted, and what the output means."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mil.discriminator import Discriminator
+from mil.survival.losses.ranking import ranking_loss
 
 
 class HeadError(ValueError):
@@ -59,21 +61,44 @@ class Prediction:
 class Head(nn.Module):
     """Base of all heads.
 
-    A head is built as ``(width of the embedding, fitted values, **options)``.
+    A head is built as ``(width of the embedding, fitted values, **options)``. To its own loss any
+    head may add ``ranking_weight`` times the mean over comparable pairs of
+    ``max(0, ranking_margin - (risk_i - risk_j))``, i having failed before j.
+
+    Parameters
+    ----------
+    ranking_weight : 0 for no such term.
+    ranking_margin : in units of ``risk``.
 
     Attributes
     ----------
     learning_rate, weight_decay : defaults of the optimiser.
-    compares_patients : the loss is over pairs or risk sets, so a step needs many patients;
-        otherwise it is a mean over patients, and a step may add it up from parts.
+    compares_patients : the loss is over pairs or risk sets, so it takes the outputs of a whole
+        step; otherwise it is a mean over patients, and a step may add it up from parts.
     least_window : fewest patients a step should hold.
+    updates : steps of the network on one window, for one step of its opponent.
     """
 
     name: str
     learning_rate: ClassVar[float] = 2e-4
     weight_decay: ClassVar[float] = 1e-5
-    compares_patients: ClassVar[bool] = False
+    compares_patients: bool = False
     least_window: ClassVar[int] = 1
+    updates: int = 1
+
+    def __init__(self, ranking_weight: float, ranking_margin: float) -> None:
+        super().__init__()
+        self.ranking_weight = ranking_weight
+        self.ranking_margin = ranking_margin
+        self.compares_patients = type(self).compares_patients or ranking_weight > 0
+
+    def check(self, key: str, value: Any, allowed: Iterable[Any]) -> None:
+        """Refuse a value of an option that is not among those allowed."""
+        allowed = list(allowed)
+        if value not in allowed:
+            raise HeadError(
+                f"head {self.name!r}: {key} is {value!r}; it must be {', '.join(allowed)}."
+            )
 
     @classmethod
     def fit(cls, time: NDArray, event: NDArray, **options: Any) -> dict[str, Any]:
@@ -98,11 +123,24 @@ class Head(nn.Module):
 
     def loss(self, output: Tensor, labels: Labels) -> Tensor:
         """Return the supervised training loss of raw outputs (on the CPU)."""
+        loss = self.own_loss(output, labels)
+        if self.ranking_weight > 0:
+            risk, margin = self.risk(output), self.ranking_margin
+            ranking = ranking_loss(risk, labels.time, labels.event, gamma=margin)
+            loss = loss + self.ranking_weight * ranking
+        return loss
+
+    def own_loss(self, output: Tensor, labels: Labels) -> Tensor:
+        """Return the loss without the ranking term."""
+        raise NotImplementedError
+
+    def risk(self, output: Tensor) -> Tensor:
+        """Return the risk [B] of raw outputs, differentiable: higher is worse."""
         raise NotImplementedError
 
     def monitored(self, output: Tensor, labels: Labels) -> Tensor:
         """Return the loss that chooses the epoch, from raw outputs (on the CPU) of validation."""
-        return self.loss(output, labels)
+        return self.own_loss(output, labels)
 
     def predict(self, output: Tensor) -> Prediction:
         """Return what raw outputs (on the CPU) mean."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
 from mil.heads import register
 from mil.heads.base import Head, HeadError, Labels, Prediction
@@ -26,6 +26,8 @@ class NLLHead(Head):
     alpha : 0 is the likelihood; towards 1 censored patients count less.
     censor_convention : ``end`` or ``start``, see ``mil.survival.losses.nll``.
     dropout : before the last layer.
+    ranking_weight, ranking_margin : see ``Head``; the margin in units of the last finite edge.
+    legacy_labels : take events for censored and censored for events in the loss, as AdvMIL does.
     """
 
     def __init__(
@@ -36,11 +38,16 @@ class NLLHead(Head):
         alpha: float = 0.0,
         censor_convention: str = "end",
         dropout: float = 0.25,
+        ranking_weight: float = 0.0,
+        ranking_margin: float = 0.1,
+        legacy_labels: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(ranking_weight, ranking_margin)
+        self.check("censor_convention", censor_convention, ("end", "start"))
         self.edges = np.asarray(fitted["edges"], dtype=np.float64)
         self.alpha = alpha
         self.censor_convention = censor_convention
+        self.legacy_labels = legacy_labels
         half = max(width // 2, 1)
         self.layers = nn.Sequential(
             nn.Linear(width, half),
@@ -70,10 +77,22 @@ class NLLHead(Head):
         """Return the logits [B, K]."""
         return self.layers(vector)
 
-    def loss(self, output: Tensor, labels: Labels) -> Tensor:
+    def own_loss(self, output: Tensor, labels: Labels) -> Tensor:
         """Return the mean negative log likelihood."""
         bins = torch.from_numpy(assign_bins(labels.time.numpy(), self.edges))
-        return nll_loss(output, bins, labels.event, self.alpha, self.censor_convention)
+        event = ~labels.event if self.legacy_labels else labels.event
+        return nll_loss(output, bins, event, self.alpha, self.censor_convention)
+
+    def restricted_mean(self, output: Tensor) -> Tensor:
+        """Return the mean time [B] up to the last finite edge, survival in straight lines."""
+        survival = logsigmoid(-output).cumsum(1).exp()[:, :-1]  # at the finite edges but 0
+        values = pad(survival, (1, 0), value=1.0)  # [B, K]
+        widths = torch.from_numpy(np.diff(self.edges[:-1])).to(output)  # [K - 1]
+        return ((values[:, :-1] + values[:, 1:]) / 2 * widths).sum(1)
+
+    def risk(self, output: Tensor) -> Tensor:
+        """Return minus the restricted mean [B], in units of the last finite edge."""
+        return -self.restricted_mean(output) / self.edges[-2]
 
     def predict(self, output: Tensor) -> Prediction:
         """Return minus the restricted mean as risk and the median as time.
@@ -84,7 +103,7 @@ class NLLHead(Head):
         survival = logsigmoid(-output.double()).cumsum(1).exp().numpy()  # [n, K]
         knots = self.edges[:-1]  # [K], finite
         values = np.hstack([np.ones((len(survival), 1)), survival[:, :-1]])  # S at the knots
-        mean = ((values[:, :-1] + values[:, 1:]) / 2 * np.diff(knots)).sum(1)
+        mean = self.restricted_mean(output.double()).numpy()
         median = np.array([_crossing(knots, curve) for curve in values])
         draws = np.zeros((len(survival), 0), np.float32)
         return Prediction(-mean, median, draws, survival)

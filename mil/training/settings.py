@@ -21,7 +21,9 @@ class TrainingSettings:
     ----------
     epochs : most passes over the training patients.
     window : most patients in one optimiser step; losses that compare patients take at least 32.
-    learning_rate, weight_decay : of Adam (L2 on tensors with several dimensions); None: the head's.
+    optimiser : ``adam``, whose weight decay is L2 in the loss, or ``adamw``, whose is not.
+    learning_rate, weight_decay : of it (decay on tensors with several dimensions); None: the
+        head's.
     l1 : weight of the sum of absolute parameters.
     patience : epochs without a better validation value before training stops.
     warmup : first epochs, which can neither be chosen nor count as without improvement.
@@ -35,6 +37,7 @@ class TrainingSettings:
 
     epochs: int = 300
     window: int = 16
+    optimiser: str = "adam"
     learning_rate: float | None = None
     weight_decay: float | None = None
     l1: float = 1e-5
@@ -54,7 +57,7 @@ class TrainingSettings:
 
         Raises
         ------
-        TrainingError : a key that does not exist, or an unknown ``monitor``.
+        TrainingError : a key that does not exist, or an unknown ``monitor`` or ``optimiser``.
         """
         given = dict(experiment.get("training") or {})
         known = [field.name for field in fields(cls)]
@@ -64,11 +67,13 @@ class TrainingSettings:
             for key in given
             if key not in known
         ]
-        if given.get("monitor", "loss") not in ("loss", "c_index"):
-            problems.append(
-                f"experiment {experiment.get('name')!r}: training.monitor is "
-                f"{given['monitor']!r}; it must be loss or c_index."
-            )
+        choices = {"monitor": ("loss", "c_index"), "optimiser": ("adam", "adamw")}
+        problems += [
+            f"experiment {experiment.get('name')!r}: training.{key} is {given[key]!r}; it must be "
+            f"{' or '.join(allowed)}."
+            for key, allowed in choices.items()
+            if given.get(key, allowed[0]) not in allowed
+        ]
         if problems:
             raise TrainingError(problems)
         return cls(**given)

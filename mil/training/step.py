@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
@@ -44,10 +44,11 @@ class Stepper:
     ----------
     network : model and head, AdvMIL's generator.
     discriminator : its opponent, or None.
-    learning_rate, weight_decay : of the network's Adam; the discriminator has the same rate and no
-        decay.
+    learning_rate, weight_decay : of the network's optimiser; the discriminator has Adam with the
+        same rate and no decay.
     l1 : weight of the sum of absolute parameters of the network.
     noise : generator of the head's noise.
+    optimiser : of the network, ``adam`` or ``adamw``.
     """
 
     def __init__(
@@ -59,12 +60,13 @@ class Stepper:
         weight_decay: float,
         l1: float,
         noise: torch.Generator,
+        optimiser: str = "adam",
     ) -> None:
         self.network = network
         self.discriminator = discriminator
         self.l1 = l1
         self.noise = noise
-        self.optimiser = adam(network, learning_rate, weight_decay)
+        self.optimiser = adam(network, learning_rate, weight_decay, optimiser)
         if discriminator is not None:
             self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
 
@@ -83,6 +85,8 @@ class Stepper:
         if self.discriminator is not None:
             self.improve_discriminator(window, labels, record)
         self.improve_network(window, labels, record)
+        for _ in range(1, self.network.head.updates):
+            self.improve_network(window, labels, StepRecord())
         return record
 
     def improve_discriminator(self, window: Window, labels: Labels, record: StepRecord) -> None:
@@ -196,15 +200,16 @@ class Stepper:
         return self.network.head.noise(len(labels.event), 1, self.noise)
 
 
-def adam(module: nn.Module, learning_rate: float, weight_decay: float) -> Adam:
-    """Return Adam with coupled L2 decay on tensors with more than one dimension only."""
+def adam(module: nn.Module, learning_rate: float, weight_decay: float, kind: str = "adam") -> Adam:
+    """Return Adam (coupled L2) or AdamW, with decay on tensors of several dimensions only."""
     decayed = [p for p in module.parameters() if p.ndim > 1]
     plain = [p for p in module.parameters() if p.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return Adam([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+    groups = [group for group in groups if group["params"]]
+    return {"adam": Adam, "adamw": AdamW}[kind](groups, lr=learning_rate, fused=True)
 
 
 @torch.no_grad()

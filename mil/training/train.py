@@ -104,6 +104,7 @@ def train_model(
             weight_decay=head.weight_decay if decay is None else decay,
             l1=settings.l1,
             noise=torch.Generator().manual_seed(seed_for(seed, *name, "noise")),
+            optimiser=settings.optimiser,
         )
         order = torch.Generator().manual_seed(seed_for(seed, *name, "order"))
         torch.manual_seed(seed_for(seed, *name, "dropout"))

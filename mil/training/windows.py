@@ -14,7 +14,7 @@ def windows(patients: Sequence[int], window: int, head: Head) -> list[list[int]]
     same. They hold at most ``window`` patients; for a loss over risk sets, which needs many, at
     least as many as ``window`` and as the head asks for (or all there are).
     """
-    if head.compares_patients:
+    if head.least_window > 1:
         count = max(1, len(patients) // max(window, head.least_window))
     else:
         count = -(-len(patients) // window)

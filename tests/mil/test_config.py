@@ -279,7 +279,7 @@ def test_a_wrong_type_is_named(path, node):
         (
             {"experiments": [{"name": "a", "model": "abmil", "head": "coxx"}]},
             "config.yaml: experiments[0].head is the text 'coxx'; it must be one of adversarial, "
-            "cox, nll; did you mean cox?",
+            "cox, nll, time; did you mean cox?",
         ),
         (
             {"experiments": [{"name": "a/b", "model": "abmil", "head": "cox"}]},
@@ -304,7 +304,7 @@ def test_a_wrong_type_is_named(path, node):
             {"experiments": [{"name": "a", "model": "abmil", "head": "cox",
                               "head_options": {"bins": 4}}]},
             "config.yaml: unknown key experiments[0].head_options.bins; the keys here are ties, "
-            "dropout.",
+            "dropout, ranking_weight, ranking_margin, legacy_loss.",
         ),
         (
             {"features": {"import": "."}},

@@ -5,7 +5,7 @@ import torch
 from examples import example_bag, golden_fill, golden_input
 
 from mil.bags import Bag, BagError, pack
-from mil.discriminator import Discriminator
+from mil.discriminator import TERMS, Discriminator
 
 NAMES = {
     "net_pair_one.embedding.conv": "embed.0",
@@ -79,3 +79,22 @@ def test_gradient_reaches_every_parameter_and_the_time(judge):
 def test_incomplete_regions_are_refused(judge):
     with pytest.raises(BagError, match="bag A: 40 instances are no multiple of 16"):
         judge(example_bag(40), torch.tensor([0.5]))
+
+
+def test_the_term_beside_the_product_reads_bag_time_or_nothing():
+    """By the closed form, from the parts that the discriminator itself is made of."""
+    bag, time = example_bag(64), torch.tensor([0.5])
+    for fusion in ("instance", "bag"):
+        for term in TERMS:
+            torch.manual_seed(0)
+            judge = Discriminator(24, fusion, term).eval()
+            seen, h_t = judge.encode(bag), judge.time(time[:, None])
+            instance = torch.stack([(f * h_t[0]).sum() for f in seen.regions]).mean()
+            expected = instance if fusion == "instance" else (seen.vector * h_t).sum()
+            if term == "none":
+                assert not any(name.startswith("out") for name, _ in judge.named_parameters())
+            else:
+                expected = expected + judge.out({"bag": seen.vector, "time": h_t}[term])
+            torch.testing.assert_close(judge(bag, time)[0], expected.squeeze())
+    with pytest.raises(ValueError, match="term is 'path'; it must be one of bag, time, none"):
+        Discriminator(24, term="path")

@@ -99,6 +99,23 @@ def test_the_adversarial_term_reaches_the_network():
     assert not torch.allclose(steps[0.0], steps[10.0])
 
 
+def test_the_generator_may_take_several_steps_for_one_of_its_opponent():
+    s = stepper(generator_updates=3)
+    steps = {"network": 0, "discriminator": 0}
+    for name, optimiser in (("network", s.optimiser), ("discriminator", s.discriminator_optimiser)):
+        optimiser.register_step_post_hook(
+            lambda *_, name=name: steps.__setitem__(name, steps[name] + 1)
+        )
+    once = stepper()
+    records = []
+    for x in (s, once):
+        torch.manual_seed(2)  # the same dropout
+        records.append(x.step([BAG], Labels.of(TIME, EVENT)))
+    assert steps == {"network": 3, "discriminator": 1}
+    assert records[0].discriminator_loss == records[1].discriminator_loss
+    assert records[0].output.equal(records[1].output)  # what the step saw before its updates
+
+
 def test_a_window_without_a_usable_event_changes_nothing():
     s = stepper("cox")
     before = state(s.network)
@@ -125,16 +142,32 @@ def test_weight_decay_spares_biases():
     assert all(p.ndim <= 1 for p in groups[1]["params"])
 
 
+def test_decay_of_adamw_is_beside_the_gradient():
+    """A first step of Adam is the rate times the gradient's sign, whatever decay adds to it."""
+    moved = {}
+    for kind in ("adam", "adamw"):
+        layer = torch.nn.Linear(2, 1)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+        optimiser = adam(layer, 0.1, 0.5, kind)
+        layer.weight.grad, layer.bias.grad = torch.ones(1, 2), torch.ones(1)
+        optimiser.step()
+        moved[kind] = 1 - layer.weight[0, 0].item()
+    assert moved["adam"] == pytest.approx(0.1, abs=1e-6)
+    assert moved["adamw"] == pytest.approx(0.1 + 0.1 * 0.5, abs=1e-6)
+
+
 APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]
 
 
 @pytest.mark.parametrize("head", head_names())
 @pytest.mark.parametrize("event", [EVENT, np.array([0, 1, 0, 0])], ids=["events", "one event"])
-def test_a_window_in_groups_has_the_gradients_of_the_whole(head, event):
+@pytest.mark.parametrize("ranking", [0.0, 2.0], ids=["alone", "ranked"])
+def test_a_window_in_groups_has_the_gradients_of_the_whole(head, event, ranking):
     labels = Labels.of(TIME, event)
     seen = []
     for window in ([BAG], APART, [pack(APART[:3]), APART[3]]):
-        s = stepper(head)
+        s = stepper(head, ranking_weight=ranking)
         for module in (s.network, s.discriminator or s.network):
             for layer in module.modules():
                 if isinstance(layer, torch.nn.Dropout):

@@ -108,6 +108,26 @@ def test_a_transformer_over_regions_finds_it_with_any_head(cohort, head):
         np.testing.assert_array_equal(share, np.full(16, share[0]))
 
 
+def test_options_of_heads_reach_the_training(cohort):
+    """Each changes what is learned; the name of the experiment, and so its seed, is the same."""
+    keys = {**QUICK, "epochs": 3}
+    risks = []
+    for out, options in (
+        ("plain", {}),
+        ("ranked", {"ranking_weight": 1.0, "ranking_margin": 0.5}),
+        ("legacy", {"legacy_loss": True}),
+    ):
+        where = f"options-{out}"
+        predictions, _ = run(
+            cohort, "cox", out=where, options={**SMALL, "head_options": options}, **keys
+        )
+        risks.append(predictions["risk"].to_numpy())
+    predictions, _ = run(cohort, "cox", out="adamw", options=SMALL, optimiser="adamw", **keys)
+    risks.append(predictions["risk"].to_numpy())
+    for i, a in enumerate(risks):
+        assert all(not np.array_equal(a, b) for b in risks[:i])
+
+
 @pytest.mark.parametrize("head", head_names())
 def test_the_same_bytes_again(cohort, head):
     keys = {**QUICK, "epochs": 8, "window": 10}
@@ -214,6 +234,8 @@ def test_mistakes_are_sentences(cohort):
         run(cohort, "cox", epoch=3)
     with pytest.raises(InputError, match="monitor is 'auc'; it must be loss or c_index"):
         run(cohort, "cox", monitor="auc")
+    with pytest.raises(InputError, match="optimiser is 'sgd'; it must be adam or adamw"):
+        run(cohort, "cox", optimiser="sgd")
     with pytest.raises(InputError, match="the loss became"):
         run(cohort, "nll", options=SMALL, **{**QUICK, "learning_rate": 1e18})
 

@@ -2,6 +2,7 @@
 
 from mil.survival.losses.adversarial import discriminator_loss, generator_loss
 from mil.survival.losses.cox import cox_loss
+from mil.survival.losses.legacy import legacy_cox_loss
 from mil.survival.losses.nll import assign_bins, fit_bins, hazards_to_survival, nll_loss
 from mil.survival.losses.ranking import ranking_loss
 from mil.survival.losses.regression import recon_loss
@@ -13,6 +14,7 @@ __all__ = [
     "fit_bins",
     "generator_loss",
     "hazards_to_survival",
+    "legacy_cox_loss",
     "nll_loss",
     "ranking_loss",
     "recon_loss",

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+DISCRIMINATOR_LOSSES = ("bce", "bce_legacy", "hinge", "wasserstein")
+GENERATOR_LOSSES = ("mean_logit", "non_saturating")
 _LEGACY_FLOOR = 1e-8  # inside the original's logarithm; what stops the fake logits near -18
 
 
@@ -38,7 +40,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "bce") -> Tensor:
     ----------
     Goodfellow et al., NeurIPS 2014; Liu et al. (AdvMIL), Med. Image Anal. 2024.
     """
-    if kind not in ("bce", "bce_legacy", "hinge", "wasserstein"):
+    if kind not in DISCRIMINATOR_LOSSES:
         raise ValueError(
             f"The discriminator's loss is {kind!r}; it must be 'bce', 'bce_legacy', 'hinge' or "
             "'wasserstein'."
@@ -73,7 +75,7 @@ def generator_loss(fake: Tensor, kind: str = "mean_logit") -> Tensor:
     ------
     ValueError : for another name of ``kind``.
     """
-    if kind not in ("mean_logit", "non_saturating"):
+    if kind not in GENERATOR_LOSSES:
         raise ValueError(
             f"The generator's loss is {kind!r}; it must be 'mean_logit' or 'non_saturating'."
         )

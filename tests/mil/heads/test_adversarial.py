@@ -34,6 +34,54 @@ def test_draws_of_one_pass_are_those_of_full_passes(noise):
         assert together.std() > 0
 
 
+def test_any_number_of_draws_takes_one_pass_of_the_model():
+    network, bag = generator(), example_bag(48)
+    passes = []
+    network.model.register_forward_hook(lambda *_: passes.append(1))
+    output, _ = network(bag, network.head.noise(1, 200, torch.Generator().manual_seed(0)))
+    assert output.shape == (1, 200)
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize(
+    ("noise", "inputs", "outputs"),
+    [
+        ("0-0", [384, 192], [192, 1]),
+        ("0-1", [384, 384], [192, 1]),
+        ("1-0", [768, 192], [192, 1]),
+        ("1-1", [768, 384], [192, 1]),
+        ("1-0-1", [768, 192, 192], [192, 96, 1]),
+    ],
+)
+def test_noise_doubles_the_input_of_its_layer(noise, inputs, outputs):
+    layers = generator(noise).head.layers
+    assert [layer.in_features for layer in layers] == inputs
+    assert [layer.out_features for layer in layers] == outputs
+    assert sum(generator(noise).head.noise_widths) == sum(
+        width for width, flag in zip((384, 192, 96), noise.split("-"), strict=False) if flag == "1"
+    )
+
+
+def test_noise_at_the_last_layer_shifts_every_patient_alike():
+    """With 0-1 the logit is w_h h + w_z z + b: distributions differ by a shift only."""
+    head = generator("0-1").head
+    vectors = torch.randn(2, 384, generator=torch.Generator().manual_seed(2))
+    z = head.noise(1, 9, torch.Generator().manual_seed(3)).expand(2, -1, -1)
+    logits = head.logits(vectors, z)
+    torch.testing.assert_close(logits[0] - logits[0].mean(), logits[1] - logits[1].mean())
+    spread = head.layers[-1].weight[0, 192:].norm() / 12**0.5
+    many = head.logits(vectors[:1], head.noise(1, 4000, torch.Generator().manual_seed(4)))
+    assert many.std().item() == pytest.approx(spread.item(), rel=0.05)
+
+
+def test_layer_norm_stands_between_layer_and_relu():
+    head = generator(layer_norm=True).head
+    h, z = torch.randn(1, 384), head.noise(1, 1, torch.Generator().manual_seed(0))
+    hidden = torch.nn.functional.layer_norm(head.layers[0](h), [192]).relu()
+    expected = head.layers[1](torch.cat([hidden, z[0]], 1))
+    torch.testing.assert_close(head.logits(h, z), expected)
+
+
 def test_noise_has_its_distribution():
     head = generator().head
     uniform = head.noise(50, 40, torch.Generator().manual_seed(0))
@@ -63,7 +111,12 @@ def test_median_is_the_lower_middle_draw_and_risk_is_minus_it():
 
 @pytest.mark.parametrize(
     ("output", "expected"),
-    [("softplus", np.log1p(np.exp(2.0))), ("sigmoid", 1 / (1 + np.exp(-2.0))), ("exp", np.exp(2))],
+    [
+        ("softplus", np.log1p(np.exp(2.0))),
+        ("sigmoid", 1 / (1 + np.exp(-2.0))),
+        ("exp", np.exp(2)),
+        ("identity", 2.0),
+    ],
 )
 def test_output_scale(output, expected):
     head = generator(output=output).head
@@ -93,7 +146,30 @@ def test_collapsed_spread_and_bounds_are_told():
     assert any("40% of the predicted times" in s for s in head.complaints(head.predict(high)))
 
 
+def test_negative_times_are_told():
+    head = generator(output="identity").head
+    times = torch.linspace(-0.1, 0.9, 10)[:, None] * torch.ones(1, 5)
+    assert any("10% of the predicted times are negative" in s for s in told(head, times))
+
+
+def told(head, times):
+    return head.complaints(head.predict(times))
+
+
+def test_monitored_loss_is_of_the_median_at_full_weight_of_censored_patients():
+    head = generator(alpha=1.0).head
+    labels = Labels.of(40 * np.array([0.3, 0.4, 1, 0.7]), np.array([1, 0, 1, 0]))
+    median = torch.tensor([[0.2], [0.5], [0.9], [0.4]])
+    draws = torch.cat([median + 0.3, median, median - 0.1], 1)
+    assert head.loss(median, labels).item() == pytest.approx(0.05, abs=1e-6)
+    assert head.monitored(draws, labels).item() == pytest.approx(0.125, abs=1e-6)
+
+
 def test_wrong_options_are_sentences():
+    with pytest.raises(HeadError, match="discriminator_loss is 'bce-legacy'; it must be bce"):
+        generator(discriminator_loss="bce-legacy")
+    with pytest.raises(HeadError, match="discriminator_term is 'x'; it must be bag, time, none"):
+        generator(discriminator_term="x")
     with pytest.raises(HeadError, match="noise is '0-2'; it must be zeros and ones"):
         generator("0-2")
     with pytest.raises(HeadError, match="output is 'relu'; it must be softplus, sigmoid, exp"):

@@ -15,8 +15,8 @@ EVENT = np.array([1, 1, 0, 1, 1, 1, 1, 0])
 LABELS = Labels.of(TIME, EVENT)
 
 
-def make(name):
-    return build_head(name, WIDTH, HEADS.find(name).fit(TIME, EVENT))
+def make(name, **options):
+    return build_head(name, WIDTH, HEADS.find(name).fit(TIME, EVENT), **options)
 
 
 @pytest.fixture(params=head_names())
@@ -84,6 +84,29 @@ def test_descending_the_loss_orders_the_patients(head):
     assert np.corrcoef(risk, TIME)[0, 1] < -0.7
 
 
+def test_ranking_is_added_to_the_loss_and_not_monitored(head, vector):
+    ranked = make(head.name, ranking_weight=0.5, ranking_margin=0.3).eval()
+    ranked.load_state_dict(head.state_dict())
+    output = head(vector, noise_for(head, 1)).detach()
+    risk = head.risk(output)
+    pairs = [
+        max(0.0, 0.3 - (risk[i] - risk[j]).item())
+        for i in range(8)
+        for j in range(8)
+        if EVENT[i] and TIME[i] < TIME[j]
+    ]
+    expected = head.loss(output, LABELS).item() + 0.5 * np.mean(pairs)
+    assert ranked.loss(output, LABELS).item() == pytest.approx(expected, rel=1e-5)
+    assert ranked.compares_patients
+    assert ranked.monitored(output, LABELS).item() == head.monitored(output, LABELS).item()
+
+
+def test_risk_of_the_loss_orders_patients_as_the_prediction_does(head, vector):
+    output = head(vector, noise_for(head, 1)).detach()
+    order = np.argsort(head.predict(output).risk)
+    np.testing.assert_array_equal(np.argsort(head.risk(output).numpy()), order)
+
+
 def test_collapsed_predictions_are_told(head, vector):
     same = head(vector[:1].expand(8, -1), noise_for(head)[:1].expand(8, -1, -1)).detach()
     assert any("collapsed" in sentence for sentence in head.complaints(head.predict(same)))
@@ -119,3 +142,61 @@ def test_bins_come_from_training_events_and_give_times():
     mean = 0.9 * b[1] + 0.6 * (b[2] - b[1]) + 0.3 * (b[3] - b[2])
     assert prediction.risk[0] == pytest.approx(-mean, rel=1e-5)
     assert prediction.risk[0] > prediction.risk[1]
+
+
+def test_time_is_the_adversarial_head_without_noise_and_opponent(vector):
+    """Same layers, same loss, same time; but no draws, which would be copies of one."""
+    options = {"output": "sigmoid", "norm": "l2", "alpha": 0.4, "gamma": 0.1}
+    time = make("time", **options).eval()
+    silent = make("adversarial", noise="0-0", adversarial_weight=0.0, **options).eval()
+    ours, theirs = time.state_dict(), silent.state_dict()
+    assert [p.shape for p in ours.values()] == [p.shape for p in theirs.values()]
+    time.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    assert time.opponent(24) is silent.opponent(24) is None
+    output = time(vector, noise_for(time))
+    torch.testing.assert_close(output, silent(vector, noise_for(silent)))
+    assert time.loss(output, LABELS).item() == silent.loss(output, LABELS).item()
+    prediction = time.predict(output.detach())
+    np.testing.assert_allclose(prediction.time, output.detach()[:, 0] * 20, rtol=1e-6)
+    assert prediction.draws.shape == (8, 0)
+
+
+def test_time_with_alpha_1_is_the_squared_error_of_events():
+    """The original's regression on regions."""
+    head = make("time", norm="l2", alpha=1.0)
+    output = torch.linspace(0.1, 0.9, 8)[:, None]
+    expected = (EVENT * (output[:, 0].numpy() - TIME / 20) ** 2).mean()
+    assert head.loss(output, LABELS).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_legacy_loss_of_cox_does_not_know_who_had_the_event():
+    """Moving an event to another patient leaves the legacy gradient as it is; ours changes."""
+    eta = torch.linspace(-1, 1, 8)
+    moved = EVENT.copy()
+    moved[[0, 2]] = moved[[2, 0]]
+    slopes = {}
+    for legacy in (False, True):
+        for name, event in (("own", EVENT), ("moved", moved)):
+            x = eta.clone().requires_grad_()
+            make("cox", legacy_loss=legacy).loss(x, Labels.of(TIME, event)).backward()
+            slopes[legacy, name] = x.grad
+    torch.testing.assert_close(slopes[True, "own"], slopes[True, "moved"], rtol=0, atol=0)
+    assert not torch.allclose(slopes[False, "own"], slopes[False, "moved"])
+
+
+def test_legacy_loss_of_cox_is_monitored_with_events_of_their_own_patients():
+    head = make("cox", legacy_loss=True)
+    labels = Labels.of([5, 3, 9, 3], [1, 0, 1, 1])
+    output = torch.tensor([0.3, 0.1, -0.2, 0.5])
+    assert head.monitored(output, labels).item() == pytest.approx(0.391972, abs=1e-6)
+    assert head.loss(output, labels).item() != pytest.approx(0.391972, abs=1e-3)
+
+
+def test_legacy_labels_of_nll_swap_events_and_censored_patients(vector):
+    legacy = make("nll", legacy_labels=True).eval()
+    right = make("nll").eval()
+    output = right(vector, noise_for(right)).detach()
+    swapped = Labels.of(TIME, 1 - EVENT)
+    assert legacy.loss(output, LABELS).item() == right.loss(output, swapped).item()
+    assert legacy.monitored(output, LABELS).item() == right.monitored(output, swapped).item()
+    assert legacy.loss(output, LABELS).item() != right.loss(output, LABELS).item()

@@ -13,6 +13,7 @@ from mil.survival.losses import (
     fit_bins,
     generator_loss,
     hazards_to_survival,
+    legacy_cox_loss,
     nll_loss,
     ranking_loss,
     recon_loss,
@@ -85,6 +86,67 @@ def test_cox_is_the_likelihood_that_lifelines_maximises():
 
 
 @pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_cox_is_the_likelihood_that_scikit_survival_maximises(ties):
+    linear = pytest.importorskip("sksurv.linear_model")
+    from sksurv.util import Surv
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(90, 2))
+    time = np.ceil(rng.exponential(6 * np.exp(-x @ [0.6, -0.4]))) + 1  # many ties
+    event = rng.random(90) < 0.6
+    fit = linear.CoxPHSurvivalAnalysis(ties=ties, tol=1e-12).fit(x, Surv.from_arrays(event, time))
+    beta = torch.tensor(fit.coef_, requires_grad=True)
+    cox_loss(T(x) @ beta, T(time), T(event), ties=ties).backward()
+    assert beta.grad.abs().max() < 1e-8
+    other = {"efron": "breslow", "breslow": "efron"}[ties]
+    slope = torch.autograd.grad(cox_loss(T(x) @ beta, T(time), T(event), ties=other), beta)[0]
+    assert slope.abs().max() > 1e-4  # the ties matter here
+
+
+@pytest.mark.filterwarnings("ignore:Ties in")
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_cox_and_its_slope_equal_torchsurv(cohort, ties):
+    cox = pytest.importorskip("torchsurv.loss.cox")
+    eta, time, event = (x.float() for x in cohort)  # with ties it takes float32 only
+    seen = event.bool()
+    x = eta.requires_grad_()
+    ours = cox_loss(x, time, event, ties=ties) * event.sum()  # it has no mean over events
+    theirs = cox.neg_partial_log_likelihood(x, seen, time, ties_method=ties, reduction="sum")
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    slopes = [torch.autograd.grad(loss, x)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*slopes, rtol=1e-5, atol=1e-5)
+
+
+def test_legacy_cox_golden():
+    loss = legacy_cox_loss(
+        T([0.3, 0.1, -0.2, 0.5]), T([5.0, 3, 9, 3]), T([1, 0, 1, 1]), paired=True
+    )
+    assert loss.item() == pytest.approx(0.391972, abs=1e-6)
+
+
+def test_legacy_cox_unpaired_is_a_column_of_events_against_a_row_of_patients(cohort):
+    eta, time, event = cohort
+    term = [
+        eta[i] - torch.logsumexp(eta[time >= time[i]], 0) for i in range(len(eta))
+    ]  # none above 10
+    table = event[:, None] * torch.stack(term)[None, :]  # [n, n]
+    loss = legacy_cox_loss(eta, time, event, paired=False)
+    assert loss.item() == pytest.approx(-table.mean().item(), abs=1e-12)
+
+
+def test_legacy_cox_has_no_gradient_where_it_is_cut_off():
+    eta = T([12.0, 0.0], dtype=DOUBLE, requires_grad=True)
+    legacy_cox_loss(eta, T([2.0, 1.0]), T([0, 1]), paired=True).backward()
+    assert eta.grad[0] == 0
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_legacy_cox_gradient(cohort, paired):
+    eta, time, event = cohort
+    assert gradcheck(lambda x: legacy_cox_loss(x, time, event, paired), eta)
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
 def test_cox_gradient(cohort, ties):
     eta, time, event = cohort
     assert gradcheck(lambda x: cox_loss(x, time, event, ties=ties), eta)
@@ -144,6 +206,34 @@ def test_nll_equals_a_plain_loop(convention):
         total -= np.log(survival[k] * h[k]) if e else 0.7 * np.log(censored)
     loss = nll_loss(logits, y, event, alpha=0.3, censor_convention=convention)
     assert loss.item() == pytest.approx(total / 20, abs=1e-12)
+
+
+def test_nll_is_the_log_loss_of_scikit_learn_on_person_periods():
+    """One yes or no for every patient and bin it lived to see (Singer and Willett, 1993)."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(30, 4, generator=generator, dtype=DOUBLE)
+    y = torch.randint(0, 4, (30,), generator=generator)
+    event = torch.randint(0, 2, (30,), generator=generator)
+    answers, hazards = [], []
+    for z, k, e in zip(logits.sigmoid().numpy(), y.tolist(), event.tolist(), strict=True):
+        answers += [0] * k + [e]
+        hazards += z[: k + 1].tolist()
+    total = metrics.log_loss(answers, hazards, normalize=False)
+    assert nll_loss(logits, y, event).item() == pytest.approx(total / 30, abs=1e-12)
+
+
+def test_nll_is_least_at_the_kaplan_meier_estimate_of_lifelines():
+    lifelines = pytest.importorskip("lifelines")
+    generator = torch.Generator().manual_seed(5)
+    y = torch.randint(0, 4, (200,), generator=generator)
+    event = torch.randint(0, 2, (200,), generator=generator)
+    fit = lifelines.KaplanMeierFitter().fit(y.numpy() + 1, event.numpy())
+    survival = fit.survival_function_at_times([0, 1, 2, 3, 4]).to_numpy()
+    hazards = T(1 - survival[1:] / survival[:-1], dtype=DOUBLE)
+    logits = torch.logit(hazards).requires_grad_()
+    nll_loss(logits.expand(200, -1), y, event).backward()
+    assert logits.grad.abs().max() < 1e-12
 
 
 def test_nll_gradient():
@@ -296,13 +386,14 @@ ALL_CENSORED = (T([1.0, 2.0]), T([0, 0]))
     "loss",
     [
         lambda x: cox_loss(x, *ALL_CENSORED),
+        lambda x: legacy_cox_loss(x, *ALL_CENSORED, paired=False),
         lambda x: ranking_loss(x, *ALL_CENSORED),
         lambda x: recon_loss(x[:0], T([]), T([])),
         lambda x: nll_loss(x[:0, None], T([], dtype=torch.int64), T([])),
         lambda x: discriminator_loss(x[:0], x[:0]),
         lambda x: generator_loss(x[:0]),
     ],
-    ids=["cox", "ranking", "recon", "nll", "discriminator", "generator"],
+    ids=["cox", "legacy cox", "ranking", "recon", "nll", "discriminator", "generator"],
 )
 def test_nothing_to_learn_is_a_zero_attached_to_the_graph(loss):
     x = T([0.4, 0.1], requires_grad=True)
@@ -318,6 +409,7 @@ def test_losses_keep_the_type_of_the_prediction(cohort, dtype):
     x = x.to(dtype)
     losses = [
         cox_loss(x, time, event),
+        legacy_cox_loss(x, time, event, paired=False),
         ranking_loss(x, time, event),
         recon_loss(x, time, event),
         nll_loss(x[:, None], torch.zeros(12), event),
