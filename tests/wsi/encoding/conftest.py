@@ -24,9 +24,9 @@ class MeanColour(nn.Module):
         return x.mean((2, 3)) * self.scale
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """Weights of the encoder MeanColour, registered as "tiny"."""
+    """Weights of the encoder MeanColour, registered as "tiny" for the tests of one file."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         tiny = Encoder("tiny", MeanColour, 3, 32, mean=(0, 0, 0), std=(1, 1, 1))
