@@ -8,6 +8,9 @@ import pandas as pd
 from mil.report.slide_pictures import spread
 
 SHOWN = 5  # slides named
+ODD = (
+    10  # % of long edges; a whole piece of two coarse patches has 8 at its border, larger ones less
+)
 
 _QUANTITIES = {
     "in_degree_min": "In-degree, least of the slide",
@@ -28,11 +31,11 @@ def graph_facts(table: pd.DataFrame) -> dict[str, Any]:
     Returns
     -------
     ``spreads`` : a `Spread` over all slides for each quantity; ``odd`` : rows of the slides with
-    most long edges, and of these first those in most pieces; none where no slide has any.
+    most long edges, and of these first those in most pieces; none where all have few.
     """
     numbers = table.astype({name: float for name in ("n_patches", *_QUANTITIES)})
     numbers["long_edges"] *= 100
-    odd = numbers[numbers["long_edges"] > 0].sort_values(
+    odd = numbers[numbers["long_edges"] > ODD].sort_values(
         ["long_edges", "pieces", "slide_id"], ascending=[False, False, True], kind="stable"
     )
     return {
