@@ -93,7 +93,7 @@ def test_gradients_are_nearly_those_of_float32(half, head, ranking, window):
         assert record.overflows == 0
         made.append((s, record))
     (right, expected), (found, record) = made
-    # Bags differ by little here, and rounding of their vectors weighs the more; dropout weighs most.
+    # Bags hardly differ here, so that rounding of their vectors weighs; two draws of dropout: 0.03.
     alike = {torch.bfloat16: 0.95, torch.float16: 0.99}[half]
     assert similarity(gradients(found.network), gradients(right.network)) > alike
     if found.discriminator is not None:

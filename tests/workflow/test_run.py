@@ -92,6 +92,13 @@ def test_every_job_has_a_benchmark(finished):
     assert logs == benchmarks
 
 
+def test_every_training_can_be_watched(finished):
+    folder = finished.folder / "results/logs/tensorboard"
+    for fold in (0, 1):
+        for name in ("advmil", "nll"):
+            assert len(list((folder / f"{name}/fold{fold}").glob("events.out.tfevents.*"))) == 1
+
+
 def test_no_result_holds_the_path_of_this_machine(finished):
     here = str(finished.folder).encode()
     assert [name for name, content in finished.results().items() if here in content] == []
