@@ -32,6 +32,7 @@ class TrainingSettings:
     monitor : ``loss`` (lower is better) or ``c_index`` (higher is better), on the validation part.
     validation_draws, draws : samples of the time for a patient, in validation and in predictions.
     standardise : scale each feature by mean and standard deviation of the training part.
+    sample : training patients that are kept: below 1 a share, otherwise a count; None: all.
     device : ``auto`` takes a GPU if there is one.
     """
 
@@ -49,6 +50,7 @@ class TrainingSettings:
     validation_draws: int = 30
     draws: int = 200
     standardise: bool = False
+    sample: float | None = None
     device: str = "auto"
 
     @classmethod

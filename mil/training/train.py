@@ -21,6 +21,7 @@ from mil.training.determinism import deterministic
 from mil.training.early_stopping import EarlyStopping
 from mil.training.epoch import Validation, train_epoch
 from mil.training.history import Epoch, write_history
+from mil.training.patients import choose_patients
 from mil.training.scaling import fit_scaling
 from mil.training.settings import TrainingError, TrainingSettings, choose_device
 from mil.training.step import Stepper
@@ -53,13 +54,14 @@ def train_model(
     patients : ``cohort/patients.csv`` with patient_id, time, event.
     fold : ``folds/fold<k>.csv`` with patient_id, part. The test part is not touched.
     root : folder that the paths in ``cohort`` are relative to.
-    experiment : ``name, model, head, training, permute_labels``, and where wanted ``model_options``
-        and ``head_options``. A number under ``permute_labels`` makes it a null experiment.
+    experiment : ``name, model, head, training, permute_labels``, and where wanted ``model_options``,
+        ``head_options`` and ``semi_supervised`` (``mil.semi_supervised``). A number under
+        ``permute_labels`` makes it a null experiment.
     seed : the configuration's; every draw is derived from it, the experiment's name and the fold.
     fold_index : number of the fold.
     model : output, safetensors: network, feature scaling and discriminator of the chosen epoch.
     config : output, YAML: all that prediction needs, with the fitted values and the SHA-256 of the
-        sorted training patients they were fitted on.
+        sorted (labelled) training patients they were fitted on.
     history : output, CSV, a row an epoch (``mil.training.history.Epoch``).
 
     Raises
@@ -73,24 +75,25 @@ def train_model(
     people = read_fold(fold, patients, bags, permute=permute, seed=seed, fold_index=fold_index)
     if people.skipped:
         log.warning(describe_skipped(people.skipped))
-    train, validation = people.part("train"), people.part("validation")
+    train = choose_patients(people.part("train"), experiment, seed, fold_index)
+    labelled, validation = train.labelled, people.part("validation")
 
-    # What is fitted is fitted here, on the training part.
+    # What is fitted is fitted here, on the labelled patients of the training part.
     head_class = HEADS.find(experiment["head"])
     options = experiment.get("head_options") or {}
-    fitted = head_class.fit(train["time"].to_numpy(), train["event"].to_numpy(), **options)
+    fitted = head_class.fit(labelled["time"].to_numpy(), labelled["event"].to_numpy(), **options)
 
     name = ("train", experiment["name"], fold_index)
     with deterministic(device, seed_for(seed, *name, "start")):
         network = build_network(experiment, bags.width, fitted, settings.standardise)
         if network.scaling is not None:
-            network.scaling.set(*fit_scaling(bags, train["patient_id"].tolist()))
+            network.scaling.set(*fit_scaling(bags, labelled["patient_id"].tolist()))
         head = network.head
         if network.model.reads_regions:  # test patients too: now, not after the training
             bags.check_regions(people.table["patient_id"], f"model '{network.model.name}'")
         discriminator = head.opponent(bags.width)
         if discriminator is not None:
-            known = [*train["patient_id"], *validation["patient_id"]]
+            known = [*train.used, *validation["patient_id"]]
             bags.check_regions(known, f"head '{head.name}'")
             discriminator.to(device)
         network.to(device)
@@ -109,7 +112,8 @@ def train_model(
         order = torch.Generator().manual_seed(seed_for(seed, *name, "order"))
         torch.manual_seed(seed_for(seed, *name, "dropout"))
         higher = settings.monitor == "c_index"
-        stopping = EarlyStopping(settings.patience, settings.warmup, higher)
+        warmup = train.warmup(settings.warmup)
+        stopping = EarlyStopping(settings.patience, warmup, higher)
         schedule = ReduceLROnPlateau(
             stepper.optimiser,
             mode="max" if higher else "min",
@@ -130,15 +134,16 @@ def train_model(
             "%s, fold %d: %s with head %s on %d training patients (%d events), %d for validation "
             "(%d events), %s",
             *(experiment["name"], fold_index, experiment["model"], experiment["head"]),
-            *(len(train), train["event"].sum(), len(validation), validation["event"].sum()),
+            *(len(labelled), labelled["event"].sum(), len(validation), validation["event"].sum()),
             device,
         )
+        train.describe(settings.warmup)
         epochs: list[Epoch] = []
         kept: dict[str, torch.Tensor] = {}
         clock = _Clock(f"{experiment['name']}, fold {fold_index}", settings.epochs)
         for number in range(1, settings.epochs + 1):
             epoch = Epoch(number, stepper.optimiser.param_groups[0]["lr"])
-            train_epoch(epoch, stepper, bags, train, settings.window, order, device)
+            train_epoch(epoch, stepper, bags, train.of_epoch(number), settings.window, order, device)
             judge.measure(epoch)
             epochs.append(epoch)
 
@@ -156,7 +161,7 @@ def train_model(
             log.warning(
                 "no epoch after the %d of warm-up had a defined validation %s: the last one is "
                 "kept. Train longer than training.warmup.",
-                *(settings.warmup, settings.monitor),
+                *(warmup, settings.monitor),
             )
         chosen = epochs[(stopping.best_epoch or len(epochs)) - 1]
         chosen.chosen = 1
@@ -169,7 +174,7 @@ def train_model(
     _write_config(
         config,
         experiment={**experiment, "training": asdict(settings)},
-        fitted={**fitted, "training_patients_sha256": patients_sha256(train["patient_id"])},
+        fitted={**fitted, "training_patients_sha256": patients_sha256(labelled["patient_id"])},
         in_dim=bags.width,
         seed=seed,
         fold_index=fold_index,

@@ -1,0 +1,46 @@
+"""What can be set about semi-supervised training, with the defaults, and who can be trained so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SemiSupervised:
+    """Keys of ``semi_supervised`` of an experiment (Liu et al., AdvMIL, 2024, section 4.5).
+
+    Attributes
+    ----------
+    labelled : training patients whose time and event are known: below 1 a share, otherwise a count.
+    mode : ``UD+LD`` trains on the labelled and, in turn, on a part of the unlabelled; ``LD`` on the
+        labelled alone (the control), ``UD`` on the unlabelled alone.
+    kfold : parts of the unlabelled, one an epoch, of ``UD+LD``.
+    """
+
+    labelled: float = 0.6
+    mode: str = "UD+LD"
+    kfold: int = 5
+
+    @classmethod
+    def of(cls, experiment: Mapping[str, Any]) -> "SemiSupervised | None":
+        """Return the settings of an experiment, None where all labels are used."""
+        given = experiment.get("semi_supervised")
+        return None if given is None else cls(**given)
+
+
+def why_not_semi_supervised(experiment: Mapping[str, Any]) -> str | None:
+    """Return what is in the way of an experiment's learning from unlabelled patients, if anything.
+
+    They have no time to be fitted: they teach the discriminator, and through it the generator.
+    """
+    wanted = SemiSupervised.of(experiment)
+    if wanted is None or wanted.mode == "LD":
+        return None
+    mend = "; unlabelled patients teach through a discriminator, so take {} or mode: LD."
+    if experiment["head"] != "adversarial":
+        return f"the head is {experiment['head']}{mend.format('head: adversarial')}"
+    weight = (experiment.get("head_options") or {}).get("adversarial_weight")
+    if weight == 0:
+        what = "head_options: {adversarial_weight: 0.004}"
+        return f"head_options.adversarial_weight is {weight}{mend.format(what)}"
+    return None
