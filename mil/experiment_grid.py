@@ -89,7 +89,6 @@ def in_users_words(sentence: str, written: Sequence[WrittenOut]) -> str:
     ``experiments[5].head_options.noise`` is ``experiments[1].grid.head_options.noise`` if it was
     the grid of the user's entry 1 that set it.
     """
-
     if not written:
         return sentence
 

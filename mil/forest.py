@@ -11,23 +11,29 @@ from mil.figures import BLUE, INK, MUTED, house_style, new_figure
 
 
 @house_style()
-def draw_forest(rows: Sequence[ComparedExperiment], folds: Mapping[str, np.ndarray]) -> Figure:
+def draw_forest(rows: Sequence[ComparedExperiment], points: Mapping[str, np.ndarray]) -> Figure:
     """Return a line an experiment, the best one on top, and the numbers beside it.
 
     Parameters
     ----------
-    rows : experiments, the best one first.
-    folds : C of every fold, [folds], for each experiment.
+    rows : groups of experiments, the best one first.
+    points : C of every seed and fold, [seeds, folds], for each of them; where there are several
+        seeds, their means are grey bars and the points are means over seeds.
     """
     figure = new_figure(7.2, 1.3 + 0.42 * len(rows))
     axes = figure.subplots()
     axes.axvline(0.5, color=MUTED, lw=0.9, ls="--", zorder=0)
     axes.axvline(rows[0].c_index, color=BLUE, lw=0.6, ls=":", zorder=0)
     for y, row in enumerate(rows):
-        points = folds[row.experiment]
-        spread = np.linspace(-0.13, 0.13, len(points)) if len(points) > 1 else np.zeros(len(points))
+        own = points[row.experiment]
+        of_folds = own.mean(axis=0)
+        spread = np.linspace(-0.13, 0.13, len(of_folds)) if len(of_folds) > 1 else np.zeros(1)
+        if row.seeds > 1:
+            axes.vlines(
+                own.mean(axis=1), y - 0.3, y + 0.3, color=MUTED, lw=1.2, label="one seed, mean"
+            )
         axes.plot(
-            points,
+            of_folds,
             y + spread,
             "o",
             ms=3.5,
@@ -48,7 +54,8 @@ def draw_forest(rows: Sequence[ComparedExperiment], folds: Mapping[str, np.ndarr
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Harrell's C on test patients (0.5: a coin)")
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[:3], labels[:3], loc="outside lower center", ncols=3)
+    legend = dict(zip(labels, handles, strict=True))
+    figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
     sizes = sorted({(row.n, row.events) for row in rows})
     on = ", ".join(f"n = {n}, {events} events" for n, events in sizes)
     axes.set_title(f"{on}; {rows[0].folds} folds")

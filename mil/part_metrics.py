@@ -18,7 +18,11 @@ def part_rows(folds: Sequence[FoldPredictions]) -> list[MetricRow]:
     """
     if all(fold.unlabelled.empty for fold in folds):
         return []
-    parts = {"labelled_train": "train", "unlabelled_train": "unlabelled", "validation": "validation"}
+    parts = {
+        "labelled_train": "train",
+        "unlabelled_train": "unlabelled",
+        "validation": "validation",
+    }
     return [
         row
         for name, part in parts.items()

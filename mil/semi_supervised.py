@@ -1,8 +1,12 @@
 """What can be set about semi-supervised training, with the defaults, and who can be trained so."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from mil.problems import InputError, did_you_mean
+
+MODES = ("UD+LD", "LD", "UD")
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,30 @@ class SemiSupervised:
 
     @classmethod
     def of(cls, experiment: Mapping[str, Any]) -> "SemiSupervised | None":
-        """Return the settings of an experiment, None where all labels are used."""
+        """Return the settings of an experiment, None where all labels are used.
+
+        Raises
+        ------
+        InputError : a key or a mode that does not exist.
+        """
         given = experiment.get("semi_supervised")
-        return None if given is None else cls(**given)
+        if given is None:
+            return None
+        known = [field.name for field in fields(cls)]
+        problems = [
+            f"experiment {experiment.get('name')!r}: semi_supervised has no key {key!r}"
+            f"{did_you_mean(key, known) or '.'}"
+            for key in given
+            if key not in known
+        ]
+        if given.get("mode", cls.mode) not in MODES:
+            problems.append(
+                f"experiment {experiment.get('name')!r}: semi_supervised.mode is "
+                f"{given['mode']!r}; it must be {' or '.join(MODES)}."
+            )
+        if problems:
+            raise InputError(problems)
+        return cls(**given)
 
 
 def why_not_semi_supervised(experiment: Mapping[str, Any]) -> str | None:

@@ -54,9 +54,9 @@ def train_model(
     patients : ``cohort/patients.csv`` with patient_id, time, event.
     fold : ``folds/fold<k>.csv`` with patient_id, part. The test part is not touched.
     root : folder that the paths in ``cohort`` are relative to.
-    experiment : ``name, model, head, training, permute_labels``, and where wanted ``model_options``,
-        ``head_options`` and ``semi_supervised`` (``mil.semi_supervised``). A number under
-        ``permute_labels`` makes it a null experiment.
+    experiment : ``name, model, head, training, permute_labels``, and where wanted
+        ``model_options``, ``head_options`` and ``semi_supervised`` (``mil.semi_supervised``). A
+        number under ``permute_labels`` makes it a null experiment.
     seed : the configuration's; every draw is derived from it, the experiment's name and the fold.
     fold_index : number of the fold.
     model : output, safetensors: network, feature scaling and discriminator of the chosen epoch.
@@ -143,7 +143,9 @@ def train_model(
         clock = _Clock(f"{experiment['name']}, fold {fold_index}", settings.epochs)
         for number in range(1, settings.epochs + 1):
             epoch = Epoch(number, stepper.optimiser.param_groups[0]["lr"])
-            train_epoch(epoch, stepper, bags, train.of_epoch(number), settings.window, order, device)
+            train_epoch(
+                epoch, stepper, bags, train.of_epoch(number), settings.window, order, device
+            )
             judge.measure(epoch)
             epochs.append(epoch)
 

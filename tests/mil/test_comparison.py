@@ -59,7 +59,7 @@ def compare(folder, experiments, **options):
     settings = {"bootstrap": 200, "seed": 3, **options}
     compare_experiments(names=names, predictions=predictions, metrics=metrics, **out, **settings)
     table = pd.read_csv(out["comparison"], keep_default_na=False)
-    numbers = [c for c in table if c not in ("experiment", "reason")]
+    numbers = [c for c in table if c not in ("experiment", "group", "reason")]
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table.set_index("experiment"), out["text"].read_text()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -115,12 +116,14 @@ def test_draws_are_by_name_and_nested():
     """A learning curve: each share holds the smaller ones; no label decides who is drawn."""
     for option in ("sample", "labelled"):
         kept = [
-            chosen(**({"sample": s} if option == "sample" else {"semi": {"labelled": s, "kfold": 2}}))
+            chosen(
+                **({"sample": s} if option == "sample" else {"semi": {"labelled": s, "kfold": 2}})
+            )
             for s in (0.2, 0.4, 0.6, 0.8)
         ]
         sizes = [len(made.labelled) for made in kept]
         assert sizes == [4, 8, 12, 16]
-        for small, large in zip(kept, kept[1:], strict=False):
+        for small, large in pairwise(kept):
             assert ids(small.labelled) < ids(large.labelled)
     assert ids(chosen(sample=8).labelled) == ids(chosen(sample=0.4).labelled)
     assert ids(chosen(sample=8, name="y").labelled) == ids(chosen(sample=8).labelled)
