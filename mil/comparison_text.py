@@ -21,7 +21,7 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
     bootstrap : draws behind the intervals.
     """
     columns = _columns(rows)
-    cells = [[("  " if row.is_member else "") + row.experiment for row in rows]]
+    cells = [[_name(row) for row in rows]]
     cells += [[cell(row) for row in rows] for cell in columns.values()]
     titles = ["experiment", *columns]
     widths = [max(map(len, [title, *own])) for title, own in zip(titles, cells, strict=True)]
@@ -29,10 +29,7 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
     table = []
     for name, *values in [titles, *zip(*cells, strict=True)]:
         if len(name) > name_width:
-            indent = " " * (len(name) - len(name.lstrip()))
-            table += textwrap.wrap(
-                name, WIDTH, break_on_hyphens=False, initial_indent=indent, subsequent_indent=indent
-            )
+            table += textwrap.wrap(name, WIDTH, break_on_hyphens=False)
             name = ""
         aligned = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
         table.append("  ".join([name.ljust(name_width), *aligned]).rstrip())
@@ -106,6 +103,13 @@ def _notes(rows: Sequence[ComparedExperiment]) -> list[str]:
         for reason in reasons
     ]
     return [line for note in notes for line in _wrapped(note)]
+
+
+def _name(row: ComparedExperiment) -> str:
+    """Return the name, of a member only what its group does not say."""
+    if row.is_member:
+        return "  " + row.experiment.removeprefix(f"{row.group}.")
+    return row.experiment
 
 
 def _difference(row: ComparedExperiment, *, is_best: bool) -> str:

@@ -11,7 +11,7 @@ MODES = ("UD+LD", "LD", "UD")
 
 @dataclass(frozen=True)
 class SemiSupervised:
-    """Keys of ``semi_supervised`` of an experiment (Liu et al., AdvMIL, 2024, section 4.5).
+    """Keys of ``semi_supervised`` of an experiment (Liu et al., AdvMIL, 2024).
 
     Attributes
     ----------

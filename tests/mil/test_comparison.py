@@ -296,7 +296,7 @@ def test_seeds_of_an_experiment_belong_together(tmp_path):
     assert table.loc["weak", "difference_high"] < 0
     assert text.startswith("6 experiments in 3 groups of seeds: n = 100 patients")
     assert "SD seeds" in text
-    assert "\n  strong.seed_1 " in text
+    assert "\n  seed_1 " in text
     assert max(map(len, text.splitlines())) <= 100
 
 

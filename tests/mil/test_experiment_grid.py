@@ -167,3 +167,13 @@ def test_two_values_with_one_name_are_refused():
     found = problems({**BASE, "grid": {"head_options.noise": ["0-1"], "encoder": ["a.b", "a-b"]}},
                      {**BASE, "name": "Abmil-ADVMIL.noise_0-1.encoder_a-b"})  # fmt: skip
     assert any("as experiments[0]; give each experiment a name of its own" in p for p in found)
+
+
+@pytest.mark.parametrize("page", ["experiments", "semi-supervised"])
+def test_the_examples_of_the_docs_are_sound(page):
+    text = (SCHEMA.parents[1] / f"docs/{page}.md").read_text()
+    blocks = [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
+    if page == "semi-supervised":  # the second goes on with the list of the first
+        blocks = ["".join(blocks)]
+    counts = [len(experiments(load_config(yaml.safe_load(block), SCHEMA))) for block in blocks]
+    assert counts == {"experiments": [15, 1, 12], "semi-supervised": [10]}[page]
