@@ -124,11 +124,14 @@ def check_results(results: Path, demo: Path) -> Findings:
 
 
 def _compared(path: Path) -> list[str]:
-    """Return the experiments of this run; others, on permuted labels, may lie beside them."""
+    """Return the experiments of this run; others, on permuted labels, may lie beside them.
+
+    A row of several seeds is the mean of others.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there; run the workflow before the check.")
     with open(path, newline="") as file:
-        return sorted(row["experiment"] for row in csv.DictReader(file))
+        return sorted(row["experiment"] for row in csv.DictReader(file) if row["seeds"] == "1")
 
 
 def _read_hazard(path: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a comparison says of one experiment."""
+"""What a comparison says of one experiment, or of several that differ by their seeds alone."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,30 @@ import numpy as np
 class ComparedExperiment:
     """A row of ``comparison.csv``; NaN where undefined.
 
-    ``low`` and ``high`` are the 95 % bootstrap interval of the mean C over folds; ``difference`` is
-    this experiment minus the best one, on the patients that both have (``shared``).
+    Experiments that differ by their seeds alone are a group, which has a row of its own above
+    theirs: the mean over its seeds. Groups are compared with each other, their members are not.
+
+    Attributes
+    ----------
+    experiment, group : names; they are equal but for a group's members.
+    seeds : trained with, in this row.
+    c_index : mean over folds (and seeds) of Harrell's C; `low` and `high` its 95 % bootstrap
+        interval.
+    sd_over_folds : of C, mean over seeds; all folds of all repeats.
+    sd_over_repeats : of the mean over a repeat's folds; NaN without repeats.
+    sd_over_seeds : of the mean over folds; NaN without seeds.
+    difference : of this group and the best one, on the patients that both have (``shared``).
     """
 
     experiment: str
+    group: str
+    seeds: int
     c_index: float
     low: float
     high: float
     sd_over_folds: float
+    sd_over_repeats: float
+    sd_over_seeds: float
     pair_weighted_c: float
     n: int
     events: int
@@ -27,3 +42,8 @@ class ComparedExperiment:
     difference_high: float = np.nan
     shared: int = 0
     reason: str = ""
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this is one seed of a group that has a row above."""
+        return self.experiment != self.group

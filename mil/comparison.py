@@ -13,8 +13,7 @@ from mil.figures import save_figure
 from mil.fold_metrics import MEAN
 from mil.fold_predictions import FoldPredictions, PredictionError, read_predictions
 from mil.forest import draw_forest
-from mil.survival.metrics.bootstrap import bootstrap_concordance, percentile_interval
-from mil.survival.metrics.concordance import harrell_c
+from mil.seed_groups import SeedGroup, paired_difference, sd_over_repeats
 from wsi.storage import atomic
 
 
@@ -23,6 +22,7 @@ def compare_experiments(
     names: Sequence[str],
     predictions: Mapping[str, Sequence[str | Path]],
     metrics: Sequence[str | Path],
+    groups: Mapping[str, Sequence[str]] | None = None,
     comparison: str | Path,
     text: str | Path,
     forest: str | Path,
@@ -36,9 +36,12 @@ def compare_experiments(
     names : of the experiments.
     predictions : ``predictions.csv`` of each fold, for each name.
     metrics : ``metrics.csv`` of each experiment, in the order of the names.
-    comparison : output, CSV, a row an experiment; the highest C first, ties by name.
+    groups : names of the experiments that differ by their seeds alone, by group; None: each name is
+        a group.
+    comparison : output, CSV, a row a group, the highest C first, ties by name; below that of a
+        group of several seeds a row for each of them (``mil.compared_experiment``).
     text : output, the same as a table for a terminal, up to 100 columns wide.
-    forest : output, SVG: C of every fold, mean and interval.
+    forest : output, SVG: C of every fold, mean and interval, a line a group.
     bootstrap : draws behind the intervals of the differences; both experiments see the same draws.
     seed : of the configuration.
 
@@ -46,17 +49,24 @@ def compare_experiments(
     ------
     mil.problems.InputError : predictions that cannot be compared, in sentences.
     """
-    tables = [pd.read_csv(path, dtype={"fold": str}) for path in metrics]
-    found = [_read_experiment(name, t) for name, t in zip(names, tables, strict=True)]
+    tables = {
+        name: pd.read_csv(path, dtype={"fold": str})
+        for name, path in zip(names, metrics, strict=True)
+    }
     folds = {name: read_predictions(predictions[name]) for name in names}
     _check_folds(folds)
-    # NaN last: an undefined C is no rank.
-    found.sort(key=lambda row: (np.isnan(row.c_index), -np.nan_to_num(row.c_index), row.experiment))
-    best = found[0]
-    rows = [replace(best, difference=best.c_index - best.c_index, shared=best.n)] + [
-        _against_best(row, folds[row.experiment], folds[best.experiment], bootstrap, seed)
-        for row in found[1:]
+    found = [
+        _group(group, members, tables, folds)
+        for group, members in (groups or {name: [name] for name in names}).items()
     ]
+    summaries = {group.name: group.summary(bootstrap, seed) for group in found}
+    found.sort(key=lambda group: _rank(summaries[group.name]))
+    best = found[0]
+    rows, lines = [], []
+    for group in found:
+        line = _against_best(summaries[group.name], group, best, bootstrap, seed)
+        lines.append(line)
+        rows += [line, *(group.rows if len(group.rows) > 1 else [])]
 
     with atomic(comparison) as partial:
         pd.DataFrame([asdict(row) for row in rows]).to_csv(
@@ -64,21 +74,44 @@ def compare_experiments(
         )
     with atomic(text) as partial:
         partial.write_text(describe_comparison(rows, bootstrap), encoding="utf-8")
-    points = {name: _of_folds(t) for name, t in zip(names, tables, strict=True)}
-    save_figure(draw_forest(rows, points), forest)
+    save_figure(draw_forest(lines, {group.name: group.points for group in found}), forest)
 
 
-def _read_experiment(name: str, metrics: pd.DataFrame) -> ComparedExperiment:
+def _rank(row: ComparedExperiment) -> tuple:
+    """Return what to sort by: the highest C first, NaN last (an undefined C is no rank)."""
+    return np.isnan(row.c_index), -np.nan_to_num(row.c_index), row.experiment
+
+
+def _group(
+    name: str,
+    members: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    folds: Mapping[str, list[FoldPredictions]],
+) -> SeedGroup:
+    """Return a group; a single member stands for it under its own name."""
+    group = name if len(members) > 1 else members[0]
+    rows = [_read_experiment(member, group, tables[member], folds[member]) for member in members]
+    points = np.array([_of_folds(tables[member]) for member in members])
+    return SeedGroup(group, rows, [folds[member] for member in members], points)
+
+
+def _read_experiment(
+    name: str, group: str, metrics: pd.DataFrame, folds: list[FoldPredictions]
+) -> ComparedExperiment:
     """Return an experiment's row from its ``metrics.csv``, still without a difference."""
     mean = metrics[metrics["fold"] == MEAN].set_index("metric")
-    own = mean.loc["c_index"]
+    own, points = mean.loc["c_index"], _of_folds(metrics)
     return ComparedExperiment(
         name,
+        group,
+        1,
         *(float(own[column]) for column in ("value", "low", "high", "sd_over_folds")),
+        sd_over_repeats=sd_over_repeats(folds, points),
+        sd_over_seeds=np.nan,
         pair_weighted_c=float(mean.loc["c_index_pair_weighted", "value"]),
         n=int(own["n"]),
         events=int(own["events"]),
-        folds=len(_of_folds(metrics)),
+        folds=len(points),
         reason="" if pd.isna(own["reason"]) else own["reason"],
     )
 
@@ -102,36 +135,20 @@ def _check_folds(folds: Mapping[str, list[FoldPredictions]]) -> None:
         raise PredictionError(problems)
 
 
-def _shared(own: FoldPredictions, best: FoldPredictions) -> pd.DataFrame:
-    """Return the test patients that both experiments have in a fold, in a fixed order."""
-    both = own.test.merge(best.test, on="patient_id", suffixes=("", "_best"))
-    return both.sort_values("patient_id", ignore_index=True)
-
-
 def _against_best(
-    row: ComparedExperiment,
-    own: list[FoldPredictions],
-    best: list[FoldPredictions],
-    bootstrap: int,
-    seed: int,
+    row: ComparedExperiment, own: SeedGroup, best: SeedGroup, bootstrap: int, seed: int
 ) -> ComparedExperiment:
-    """Return the row with its paired difference: same patients, same bootstrap draws."""
-    both = [_shared(*pair) for pair in zip(own, best, strict=True)]
-    shared = len(set().union(*(t["patient_id"] for t in both)))
-    if any((t[label] != t[f"{label}_best"]).any() for t in both for label in ("time", "event")):
-        # Labels permuted in another way: the same patients, but not the same outcomes.
+    """Return the row of a group with its paired difference."""
+    if own is best:
+        return replace(row, difference=row.c_index - row.c_index, shared=row.n)
+    paired = paired_difference(own, best, bootstrap, seed)
+    if paired.other_labels:
         reason = "no difference, other labels than in the first row"
-        reason = f"{row.reason}; {reason}" if row.reason else reason
-        return replace(row, shared=shared, reason=reason)
-    sides = [
-        [(t["time"].to_numpy(), t["event"].to_numpy(), t[risk].to_numpy()) for t in both]
-        for risk in ("risk", "risk_best")
-    ]
-    means = [np.mean([harrell_c(*fold).value for fold in side]) for side in sides]
-    patients = [t["patient_id"].tolist() for t in both]
-    draws = [bootstrap_concordance(side, bootstrap, seed, patients).mean for side in sides]
-    row = replace(row, difference=float(means[0] - means[1]), shared=shared)
-    if np.isnan(row.difference):
-        return row
-    interval = percentile_interval(draws[0] - draws[1])
-    return replace(row, difference_low=interval.low, difference_high=interval.high)
+        row = replace(row, reason=f"{row.reason}; {reason}" if row.reason else reason)
+    return replace(
+        row,
+        difference=paired.value,
+        difference_low=paired.low,
+        difference_high=paired.high,
+        shared=paired.shared,
+    )

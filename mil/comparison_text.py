@@ -1,7 +1,7 @@
 """The comparison as a table for a terminal."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,28 +17,45 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
 
     Parameters
     ----------
-    rows : experiments, the best one first.
+    rows : groups of experiments, the best one first, each followed by its members.
     bootstrap : draws behind the intervals.
     """
-    header = ["experiment", "C-index", "95 % interval", "SD", "n", "events", "vs best"]
-    cells = [_cells(row, is_best=k == 0) for k, row in enumerate(rows)]
-    if len(_sizes(rows)) == 1:  # the heading says it
-        header, *cells = [line[:4] + line[6:] for line in [header, *cells]]
-    if len(rows) == 1:  # nothing to compare with
-        header, *cells = [line[:-1] for line in [header, *cells]]
-    widths = [max(len(line[k]) for line in [header, *cells]) for k in range(1, len(header))]
-    name_width = min(_NAME, max(len(line[0]) for line in [header, *cells]))
+    columns = _columns(rows)
+    cells = [[_name(row) for row in rows]]
+    cells += [[cell(row) for row in rows] for cell in columns.values()]
+    titles = ["experiment", *columns]
+    widths = [max(map(len, [title, *own])) for title, own in zip(titles, cells, strict=True)]
+    name_width = min(_NAME, widths[0], WIDTH - sum(widths[1:]) - 2 * len(columns))
     table = []
-    for line in [header, *cells]:
-        name = line[0]
+    for name, *values in [titles, *zip(*cells, strict=True)]:
         if len(name) > name_width:
             table += textwrap.wrap(name, WIDTH, break_on_hyphens=False)
             name = ""
-        values = [cell.rjust(width) for cell, width in zip(line[1:], widths, strict=True)]
-        table.append("  ".join([name.ljust(name_width), *values]).rstrip())
+        aligned = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
+        table.append("  ".join([name.ljust(name_width), *aligned]).rstrip())
     rule = "-" * max(map(len, table))
     table.insert(1, rule)
     return "\n".join([*_heading(rows, bootstrap), "", *table, rule, *_notes(rows)]) + "\n"
+
+
+def _columns(
+    rows: Sequence[ComparedExperiment],
+) -> dict[str, Callable[[ComparedExperiment], str]]:
+    """Return the cells of a row by title; columns that would say nothing are left out."""
+    columns = {
+        "C-index": lambda row: _number(row.c_index),
+        "95 % interval": _interval,
+        "SD": lambda row: _number(row.sd_over_folds),
+    }
+    if any(row.seeds > 1 for row in rows):
+        columns["SD seeds"] = lambda row: _number(row.sd_over_seeds)
+    if any(not np.isnan(row.sd_over_repeats) for row in rows):
+        columns["SD repeats"] = lambda row: _number(row.sd_over_repeats)
+    if len(_sizes(rows)) > 1:  # otherwise the heading says it
+        columns |= {"n": lambda row: str(row.n), "events": lambda row: str(row.events)}
+    if len(_groups(rows)) > 1:
+        columns["vs best"] = lambda row: _difference(row, is_best=row is rows[0])
+    return columns
 
 
 def _heading(rows: Sequence[ComparedExperiment], bootstrap: int) -> list[str]:
@@ -48,8 +65,12 @@ def _heading(rows: Sequence[ComparedExperiment], bootstrap: int) -> list[str]:
         on = f"n = {n} patients, {events} events"
     else:
         on = "patients and events differ between experiments, see their columns"
+    groups = _groups(rows)
+    trained = _count(sum(row.seeds for row in groups), "experiment")
+    if any(row.seeds > 1 for row in groups):
+        trained += f" in {_count(len(groups), 'group')} of seeds"
     return [
-        f"{_count(len(rows), 'experiment')}: {on}, {_count(rows[0].folds, 'fold')}",
+        f"{trained}: {on}, {_count(rows[0].folds, 'fold')}",
         *_wrapped(
             "C-index: Harrell's C on test patients, mean over folds. 95 % interval: percentiles of "
             f"{bootstrap} bootstrap draws of patients inside each fold; models are not retrained."
@@ -59,14 +80,21 @@ def _heading(rows: Sequence[ComparedExperiment], bootstrap: int) -> list[str]:
 
 def _notes(rows: Sequence[ComparedExperiment]) -> list[str]:
     notes = ["SD: over folds, a spread and not an interval. C = 0.5 is what a coin gives."]
-    if len(rows) > 1:
+    if any(row.seeds > 1 for row in rows):
+        notes.append(
+            "Groups of seeds: C is the mean over seeds, its SD over folds is that of the means; SD "
+            "seeds is over seeds, of means over folds. Every seed sees the same bootstrap draws."
+        )
+    if any(not np.isnan(row.sd_over_repeats) for row in rows):
+        notes.append("SD repeats: over repeats of the folds, of the means over their folds.")
+    if len(_groups(rows)) > 1:
         notes.append(
             f"vs best: C-index minus that of {rows[0].experiment}, on the same patients and the "
             "same bootstrap draws; 95 % interval."
         )
     notes += [
         f"{row.experiment}: compared on the {row.shared} patients that both experiments have."
-        for row in rows[1:]
+        for row in _groups(rows)[1:]
         if row.shared < max(row.n, rows[0].n)
     ]
     reasons = dict.fromkeys(row.reason for row in rows if row.reason)
@@ -77,20 +105,33 @@ def _notes(rows: Sequence[ComparedExperiment]) -> list[str]:
     return [line for note in notes for line in _wrapped(note)]
 
 
-def _cells(row: ComparedExperiment, *, is_best: bool) -> list[str]:
-    difference = _NO_VALUE
+def _name(row: ComparedExperiment) -> str:
+    """Return the name, of a member only what its group does not say."""
+    if row.is_member:
+        return "  " + row.experiment.removeprefix(f"{row.group}.")
+    return row.experiment
+
+
+def _difference(row: ComparedExperiment, *, is_best: bool) -> str:
     if is_best and not np.isnan(row.c_index):
-        difference = "best"
-    elif not np.isnan(row.difference):
-        difference = f"{row.difference:+.3f}"
-        if not np.isnan(row.difference_low):
-            difference += f" [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-    interval = _NO_VALUE if np.isnan(row.low) else f"[{row.low:.3f}, {row.high:.3f}]"
-    c_index, spread = (
-        _NO_VALUE if np.isnan(value) else f"{value:.3f}"
-        for value in (row.c_index, row.sd_over_folds)
-    )
-    return [row.experiment, c_index, interval, spread, str(row.n), str(row.events), difference]
+        return "best"
+    if row.is_member or np.isnan(row.difference):
+        return "" if row.is_member else _NO_VALUE
+    if np.isnan(row.difference_low):
+        return f"{row.difference:+.3f}"
+    return f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+
+
+def _interval(row: ComparedExperiment) -> str:
+    return _NO_VALUE if np.isnan(row.low) else f"[{row.low:.3f}, {row.high:.3f}]"
+
+
+def _number(value: float) -> str:
+    return _NO_VALUE if np.isnan(value) else f"{value:.3f}"
+
+
+def _groups(rows: Sequence[ComparedExperiment]) -> list[ComparedExperiment]:
+    return [row for row in rows if not row.is_member]
 
 
 def _sizes(rows: Sequence[ComparedExperiment]) -> set[tuple[int, int]]:

@@ -11,12 +11,15 @@ from typing import Any
 import yaml
 
 from mil.config_encoders import check_encoders, encoder_settings
+from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
+from mil.semi_supervised import SemiSupervised, why_not_semi_supervised
 
 OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
 OF_RUNNING = ("device", "tensorboard", "wandb")  # of training: they decide no result
 NOT_CLAM = (*OURS, "preset", "drop", "process_list")  # the others are CLAM's
+LONGEST_NAME = 150  # of an experiment: it is a folder, and a part of others' names
 
 
 class ConfigError(InputError):
@@ -38,11 +41,13 @@ def load_config(raw: Mapping[str, Any] | None, schema_path: str | Path) -> dict[
     """
     schema = read_schema(str(schema_path))
     config = copy.deepcopy(dict(raw or {}))
-    problems, wrong = schema_problems(config, schema)
+    problems, wrong = schema_problems(_whole(config, _written_out(config, schema)), schema)
     _fill_defaults(config, schema, schema)
-    problems += check_config(config, schema, skip=wrong)
+    written = _written_out(config, schema)
+    problems += check_config(_whole(config, written), schema, skip=wrong)
     if problems:
-        raise ConfigError(f"config.yaml: {problem}" for problem in problems)
+        told = dict.fromkeys(in_users_words(problem, written) for problem in problems)
+        raise ConfigError(f"config.yaml: {problem}" for problem in told)
     return _in_order(config)
 
 
@@ -55,7 +60,10 @@ def read_schema(path: str) -> dict[str, Any]:
 def check_config(
     config: Mapping[str, Any], schema: dict[str, Any], skip: set[str] = frozenset()
 ) -> list[str]:
-    """Return sentences on what JSON schema cannot say; `skip` names keys already found wrong."""
+    """Return sentences on what JSON schema cannot say; `skip` names keys already found wrong.
+
+    The experiments of the configuration are written out.
+    """
     checks: list[tuple[set[str], Callable[[], Iterator[str]]]] = [
         ({"scale"}, lambda: _check_scale(config["scale"])),
         ({"tissue"}, lambda: _check_tissue(config["tissue"])),
@@ -64,6 +72,7 @@ def check_config(
         ({"features"}, lambda: _check_import(config["features"])),
         ({"features", "encoders"}, lambda: check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
+        ({"experiments"}, lambda: _check_semi_supervised(config["experiments"])),
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
@@ -72,12 +81,13 @@ def check_config(
 
 
 def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the settings of each experiment by name, with ``training`` merged in.
+    """Return the settings of each experiment by name, grids and seeds written out.
 
-    Each has ``name, model, head, encoder, training, model_options, head_options`` and
-    ``permute_labels``, which is None: labels are as they are. What decides no result is left out of
-    ``training``: a model does not depend on who watched.
+    Each has ``name, model, head, encoder, model_options, head_options, semi_supervised``, the whole
+    ``training`` without what decides no result (a model does not depend on who watched), and
+    ``permute_labels``, which is None: labels are as they are.
     """
+    entries = [member.entry for member in write_out(config["experiments"])]
     return {
         entry["name"]: {
             "name": entry["name"],
@@ -91,9 +101,10 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             },
             "model_options": dict(entry.get("model_options", {})),
             "head_options": dict(entry.get("head_options", {})),
+            "semi_supervised": entry.get("semi_supervised"),
             "permute_labels": None,
         }
-        for entry in config["experiments"]
+        for entry in entries
     }
 
 
@@ -104,9 +115,9 @@ def running(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     logs = f"{config['results']}/logs"
     found = {}
-    for entry in config["experiments"]:
-        training = _training(entry, config)
-        found[entry["name"]] = {
+    for member in write_out(config["experiments"]):
+        training = _training(member.entry, config)
+        found[member.entry["name"]] = {
             "device": training["device"],
             "tensorboard": f"{logs}/tensorboard" if training["tensorboard"] else None,
             "wandb": {**training["wandb"], "folder": logs},
@@ -118,6 +129,14 @@ def _training(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
     """Return the keys of ``training`` for an experiment, its own and the others."""
     own, usual = entry.get("training", {}), config["training"]
     return {**usual, **own, "wandb": {**usual["wandb"], **own.get("wandb", {})}}
+
+
+def experiment_groups(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the experiments that differ by their seeds alone, by group."""
+    groups: dict[str, list[str]] = {}
+    for member in write_out(config["experiments"]):
+        groups.setdefault(member.group, []).append(member.entry["name"])
+    return groups
 
 
 def encoders(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -151,10 +170,35 @@ def fold_files(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _written_out(config: Mapping[str, Any], schema: dict[str, Any]) -> list[WrittenOut]:
+    """Return the experiments written out, but for grids and seeds that the schema refuses."""
+    entries = config.get("experiments")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return []
+    known = schema["properties"]["experiments"]["items"]["properties"]
+    shape = {"properties": {key: known[key] for key in ("grid", "seeds")}}
+    written: list[WrittenOut] = []
+    for position, entry in enumerate(entries):
+        of_grid = {key: entry[key] for key in shape["properties"] if key in entry}
+        if schema_problems(of_grid, shape)[0]:
+            written.append(WrittenOut(entry, position, (), ""))
+        else:
+            written += members(position, entry)
+    return written
+
+
+def _whole(config: Mapping[str, Any], written: list[WrittenOut]) -> dict[str, Any]:
+    """Return a configuration with its experiments written out."""
+    return {**config, **({"experiments": [m.entry for m in written]} if written else {})}
+
+
 def _in_order(value: Any) -> Any:
-    """Sort the keys of every block: the order they are typed in must not re-run anything."""
+    """Sort the keys of every block: the order they are typed in must not re-run anything.
+
+    But for grids: their order is that of the names and of the experiments.
+    """
     if isinstance(value, dict):
-        return {key: _in_order(value[key]) for key in sorted(value)}
+        return {k: value[k] if k == "grid" else _in_order(value[k]) for k in sorted(value)}
     return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
@@ -221,6 +265,11 @@ def _check_names(entries: list[Mapping[str, Any]]) -> Iterator[str]:
                 f"experiments[{position}].name is {entry['name']}, as experiments[{first}]; "
                 "give each experiment a name of its own."
             )
+        if len(entry["name"]) > LONGEST_NAME:
+            yield (
+                f"experiments[{position}].name is {entry['name']}, {len(entry['name'])} characters "
+                f"long; it names a folder and may have {LONGEST_NAME}. Shorten it or its grid."
+            )
         if re.search(r"\.permuted\d+$", entry["name"]):
             yield (
                 f"experiments[{position}].name is {entry['name']}; names that end like this belong "
@@ -258,6 +307,14 @@ def _check_choices(config: Mapping[str, Any]) -> Iterator[str]:
                 f"experiments[{position}].encoder is {name}; it must be one of {listed(known)} "
                 f"({others}){did_you_mean(name, known) or '.'}"
             )
+
+
+def _check_semi_supervised(entries: list[Mapping[str, Any]]) -> Iterator[str]:
+    for position, entry in enumerate(entries):
+        obstacle = why_not_semi_supervised(entry)
+        if obstacle:
+            mode = SemiSupervised.of(entry).mode
+            yield f"experiments[{position}].semi_supervised.mode is {mode}, but {obstacle}"
 
 
 def _check_edges(config: Mapping[str, Any]) -> Iterator[str]:

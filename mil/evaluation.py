@@ -8,6 +8,7 @@ from mil.figures import save_figure
 from mil.fold_metrics import concordance_rows, time_error_rows, write_metrics
 from mil.fold_predictions import read_predictions
 from mil.kaplan_meier_figure import draw_kaplan_meier
+from mil.part_metrics import part_rows
 from mil.risk_groups import logrank_rows, split_by_risk, write_curves
 from mil.training_curves import draw_training_curves, read_histories, write_training_curves
 
@@ -32,7 +33,9 @@ def evaluate_experiment(
 ) -> None:
     """Evaluate the test parts of all folds of an experiment.
 
-    The training parts are used for the thresholds of the risk groups, and for nothing else.
+    The training parts are used for the thresholds of the risk groups, and for nothing else; where
+    labels of training patients were hidden, C of the other parts is told beside that of the test
+    parts.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ def evaluate_experiment(
     rows = concordance_rows(folds, bootstrap, seed) + time_error_rows(folds, bootstrap, seed)
     groups = split_by_risk(folds)
     tests = logrank_rows(groups, PERMUTATIONS, seed)
-    write_metrics(metrics, rows + tests)
+    write_metrics(metrics, rows + part_rows(folds) + tests)
 
     write_curves(curves, groups)
     save_figure(draw_kaplan_meier(groups, tests[-1].value, name, unit), kaplan_meier)

@@ -23,12 +23,16 @@ class FoldPredictions:
     Parameters
     ----------
     fold : its number, from 0.
-    train, test : tables with patient_id, time, event, risk, predicted_time (NaN where none).
+    train, test : tables with patient_id, time, event, risk, predicted_time (NaN where none); of a
+        column ``use``, train has the labelled patients: what is fitted here sees no others.
+    unlabelled, validation : likewise, training patients whose labels were hidden, and validation.
     """
 
     fold: int
     train: pd.DataFrame
     test: pd.DataFrame
+    unlabelled: pd.DataFrame
+    validation: pd.DataFrame
 
     @property
     def finite(self) -> bool:
@@ -61,10 +65,7 @@ def read_predictions(paths: Sequence[str | Path]) -> list[FoldPredictions]:
     ]
     if problems:
         raise PredictionError(problems)
-    return [
-        FoldPredictions(fold, *(_part(table, part) for part in ("train", "test")))
-        for fold, table in enumerate(tables)
-    ]
+    return [_divide(fold, table) for fold, table in enumerate(tables)]
 
 
 def first_repeat(folds: Sequence[FoldPredictions]) -> list[FoldPredictions]:
@@ -84,8 +85,21 @@ def first_repeat(folds: Sequence[FoldPredictions]) -> list[FoldPredictions]:
     return chosen
 
 
-def _part(table: pd.DataFrame, part: str) -> pd.DataFrame:
-    return table[table["part"] == part].drop(columns="part").reset_index(drop=True)
+def _divide(fold: int, table: pd.DataFrame) -> FoldPredictions:
+    use = table["use"] if "use" in table else "labelled"
+    columns = [column for column in COLUMNS if column != "part"]
+
+    def part(name: str, using: str | None = None) -> pd.DataFrame:
+        chosen = (table["part"] == name) & (using is None or use == using)
+        return table.loc[chosen, columns].reset_index(drop=True)
+
+    return FoldPredictions(
+        fold,
+        train=part("train", "labelled"),
+        test=part("test"),
+        unlabelled=part("train", "unlabelled"),
+        validation=part("validation"),
+    )
 
 
 def _mistakes(table: pd.DataFrame) -> list[str]:

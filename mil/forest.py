@@ -1,5 +1,6 @@
 """Forest plot: C of every fold, its mean and interval, for each experiment."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -11,23 +12,31 @@ from mil.figures import BLUE, INK, MUTED, house_style, new_figure
 
 
 @house_style()
-def draw_forest(rows: Sequence[ComparedExperiment], folds: Mapping[str, np.ndarray]) -> Figure:
+def draw_forest(rows: Sequence[ComparedExperiment], points: Mapping[str, np.ndarray]) -> Figure:
     """Return a line an experiment, the best one on top, and the numbers beside it.
 
     Parameters
     ----------
-    rows : experiments, the best one first.
-    folds : C of every fold, [folds], for each experiment.
+    rows : groups of experiments, the best one first.
+    points : C of every seed and fold, [seeds, folds], for each of them; where there are several
+        seeds, their means are grey bars and the points are means over seeds.
     """
-    figure = new_figure(7.2, 1.3 + 0.42 * len(rows))
+    names = [_lines(row.experiment) for row in rows]
+    of_row = max(0.42, 0.06 + 0.14 * max(map(len, names)))  # inches
+    figure = new_figure(7.2, 1.3 + of_row * len(rows))
     axes = figure.subplots()
     axes.axvline(0.5, color=MUTED, lw=0.9, ls="--", zorder=0)
     axes.axvline(rows[0].c_index, color=BLUE, lw=0.6, ls=":", zorder=0)
     for y, row in enumerate(rows):
-        points = folds[row.experiment]
-        spread = np.linspace(-0.13, 0.13, len(points)) if len(points) > 1 else np.zeros(len(points))
+        own = points[row.experiment]
+        of_folds = own.mean(axis=0)
+        spread = np.linspace(-0.13, 0.13, len(of_folds)) if len(of_folds) > 1 else np.zeros(1)
+        if row.seeds > 1:
+            axes.vlines(
+                own.mean(axis=1), y - 0.3, y + 0.3, color=MUTED, lw=1.2, label="one seed, mean"
+            )
         axes.plot(
-            points,
+            of_folds,
             y + spread,
             "o",
             ms=3.5,
@@ -43,16 +52,27 @@ def draw_forest(rows: Sequence[ComparedExperiment], folds: Mapping[str, np.ndarr
             1.02, y, _numbers(row), transform=axes.get_yaxis_transform(), va="center", color=INK
         )
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [textwrap.fill(row.experiment, 26) for row in rows])
+    axes.set_yticks(range(len(rows)), ["\n".join(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Harrell's C on test patients (0.5: a coin)")
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[:3], labels[:3], loc="outside lower center", ncols=3)
+    legend = dict(zip(labels, handles, strict=True))
+    figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
     sizes = sorted({(row.n, row.events) for row in rows})
     on = ", ".join(f"n = {n}, {events} events" for n, events in sizes)
     axes.set_title(f"{on}; {rows[0].folds} folds")
     return figure
+
+
+def _lines(name: str, width: int = 26) -> list[str]:
+    """Return a name in lines that break before what a grid and a seed have added, if they can."""
+    lines = [""]
+    for part in re.split(r"(?=\.[A-Za-z])", name):
+        if len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return [piece for line in lines if line for piece in textwrap.wrap(line, width)]
 
 
 def _numbers(row: ComparedExperiment) -> str:

@@ -19,6 +19,7 @@ from mil.network import Network, build_network
 from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
 from mil.training.determinism import deterministic
+from mil.training.patients import choose_patients
 from mil.training.settings import Running, choose_device
 from mil.training.store import load_network_state
 from wsi.storage import atomic, save_npz
@@ -49,7 +50,9 @@ def predict_fold(
     cohort, patients, fold, root : as for ``train_model``.
     predictions : output, CSV ``patient_id,part,time,event,risk,predicted_time``; times in the unit
         of the patient table, higher risk is worse, no predicted time where the head has none. Of a
-        null experiment, time and event are the permuted ones.
+        null experiment, time and event are the permuted ones. With ``semi_supervised`` or
+        ``training.sample`` also ``use`` of each training patient: ``labelled``, ``unlabelled`` or
+        ``left_out``, as the training drew them.
     draws : output, npz: patient_id [n], draws [n, K] of the time (K = 0 without any); for time bins
         also edges [bins + 1] and survival [n, bins] at their right edges.
     attention : output, npz: for each slide of a test patient float32 [N]; it sums to 1 over the
@@ -95,6 +98,11 @@ def predict_fold(
     table["predicted_time"] = (
         np.concatenate([prediction.time for prediction in told]) if timed else np.nan
     )
+    if experiment.get("semi_supervised") is not None or settings.get("sample") is not None:
+        train = table["part"] == "train"
+        chosen = choose_patients(people.part("train"), experiment, seed, made["fold_index"])
+        uses = table["patient_id"].map(chosen.uses).fillna("left_out")
+        table["use"] = uses.where(train, "")
     _write_table(predictions, table)
     arrays = {
         "patient_id": np.array(table["patient_id"].tolist()),
@@ -126,5 +134,6 @@ def _predict(
 
 def _write_table(path: str | Path, table: pd.DataFrame) -> None:
     columns = ["patient_id", "part", "time", "event", "risk", "predicted_time"]
+    columns += ["use"] * ("use" in table)
     with atomic(path) as partial:
         table[columns].to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")

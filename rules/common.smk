@@ -11,6 +11,7 @@ sys.path.insert(0, workflow.basedir)
 
 from mil.config import (
     encoders,
+    experiment_groups,
     experiments,
     fold_count,
     fold_files,
@@ -68,6 +69,7 @@ for slide in SLIDES.values():
     PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
 ENCODERS = encoders(config)
 EXPERIMENTS = experiments(config)
+GROUPS = experiment_groups(config)  # of experiments that differ by their seeds alone
 FOLDS = range(fold_count(config))
 PERMUTED = {
     f"{name}.permuted{repeat}": {**settings, "permute_labels": repeat}

@@ -126,6 +126,7 @@ rule compare_experiments:
         runtime=30,
     params:
         names=list(EXPERIMENTS),
+        groups=GROUPS,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
         code=code_digest("mil.comparison"),
@@ -155,6 +156,7 @@ use rule compare_experiments as compare_permuted with:
         "<benchmarks>/compare_permuted.tsv"
     params:
         names=list(PERMUTED),
+        groups=None,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
         code=code_digest("mil.comparison"),

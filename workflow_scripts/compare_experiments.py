@@ -13,6 +13,7 @@ run_job(
     names=names,
     predictions={name: paths[i * folds : (i + 1) * folds] for i, name in enumerate(names)},
     metrics=list(snakemake.input.metrics),
+    groups=snakemake.params.groups,
     comparison=snakemake.output.comparison,
     text=snakemake.output.text,
     forest=snakemake.output.forest,

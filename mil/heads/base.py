@@ -28,7 +28,8 @@ class Labels:
 
     Shapes
     ------
-    time [B] float64, in the unit of the patient table; event [B] bool, True = event seen.
+    time [B] float64, in the unit of the patient table, NaN of a patient without labels; event [B]
+    bool, True = event seen.
     """
 
     time: Tensor
@@ -40,6 +41,15 @@ class Labels:
         return cls(
             torch.tensor(np.asarray(time, dtype=np.float64)), torch.tensor(np.asarray(event) > 0)
         )
+
+    @property
+    def known(self) -> Tensor:
+        """Who has labels, [B]."""
+        return ~self.time.isnan()
+
+    def at(self, patients: Tensor | slice) -> "Labels":
+        """Return the labels of some of the patients."""
+        return Labels(self.time[patients], self.event[patients])
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mil.report.imported_notes import imported_notes
 from mil.report.sample import shown_slides
 from mil.report.slide_notes import slide_notes
 from mil.report.speed import speed_facts
+from mil.semi_supervised import SemiSupervised
 from mil.survival.metrics.kaplan_meier import kaplan_meier
 from mil.tables import read_slides
 from wsi.storage import atomic
@@ -87,7 +88,9 @@ def write_report(
 
     cohort = _cohort(len(every), by_encoder, lost, labels, left_out, assigned, imported)
     slide_facts = _slides(root, shown, by_encoder, lost, set(labels.index), imported)
-    results = _results(measured, pd.read_csv(comparison, dtype={"experiment": str}), config["unit"])
+    compared = pd.read_csv(comparison, dtype={"experiment": str, "group": str})
+    pictured = result_tables.shown_figures(compared)
+    results = _results(measured, compared, config["unit"])
     context = {
         **cohort,
         **slide_facts,
@@ -117,9 +120,11 @@ def write_report(
             *result_tables.metric_warnings(measured, config["unit"]),
         ],
         "forest": slide_pictures.inlined(forest),
-        "experiments": [
-            _experiment(settings, config["training"], *paths)
-            for settings, paths in zip(named.values(), figures, strict=True)
+        "experiments": [_experiment(each, config["training"]) for each in named.values()],
+        "pictured": [
+            {"name": name} | _figures(*paths)
+            for name, paths in zip(named, figures, strict=True)
+            if name in pictured
         ],
     }
     with atomic(report) as partial:
@@ -210,18 +215,20 @@ def _results(
     }
 
 
-def _experiment(
-    settings: Mapping[str, Any], training: Mapping[str, Any], *pictures: str | Path
-) -> dict[str, Any]:
-    """Return the settings of an experiment, what is its own among them, and its figures."""
+def _experiment(settings: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an experiment, and what is its own among them."""
     own = {name: v for name, v in settings["training"].items() if v != training.get(name)}
     own |= settings["model_options"] | settings["head_options"]
+    semi = SemiSupervised.of(settings)
+    told = [f"{name.replace('_', ' ')} {value}" for name, value in own.items()]
+    told += [f"semi-supervised: {semi.mode}, labelled {semi.labelled:g}"] if semi else []
+    return {**settings, "own": ", ".join(told)}
+
+
+def _figures(*pictures: str | Path) -> dict[str, str]:
+    """Return the figures of an experiment, inlined."""
     names = ("kaplan_meier", "training_curves", "heatmaps")
-    return {
-        **settings,
-        "own": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in own.items()),
-        **dict(zip(names, map(slide_pictures.inlined, pictures), strict=True)),
-    }
+    return dict(zip(names, map(slide_pictures.inlined, pictures), strict=True))
 
 
 def _render(context: Mapping[str, Any]) -> str:

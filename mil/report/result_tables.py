@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 PRIMARY = "c_index"
 _LABELS = {
     "c_index": "Harrell’s C, mean over folds",
     "c_index_pair_weighted": "C, folds weighted by pairs",
+    "c_index_labelled_train": "C, labelled training patients",
+    "c_index_unlabelled_train": "C, unlabelled training patients",
+    "c_index_validation": "C, validation part",
     "mae_uncensored": "Absolute error, events only ({unit})",
     "mae_hinge": "Absolute error, hinge ({unit})",
     "logrank_chi2": "Log-rank χ²",
@@ -18,16 +22,22 @@ _LABELS = {
     "logrank_permutation_p": "Log-rank p by permutation",
 }
 NONE = "–"
+PICTURED = 6
+"""Groups of experiments with figures in the page; those of further ones lie beside it."""
 
 
 @dataclass(frozen=True)
 class MainRow:
-    """One experiment in the main table, as text."""
+    """One experiment, or the mean over the seeds of one, in the main table, as text."""
 
     experiment: str
+    seeds: int
+    is_member: bool
     value: str
     interval: str
     sd: str
+    sd_seeds: str
+    sd_repeats: str
     folds: list[str]
     difference: str
     difference_interval: str
@@ -54,28 +64,47 @@ def read_metrics(paths: Mapping[str, str | Path]) -> dict[str, pd.DataFrame]:
 
 
 def main_rows(metrics: Mapping[str, pd.DataFrame], comparison: pd.DataFrame) -> list[MainRow]:
-    """Return the primary metric of each experiment, the best first as in the comparison."""
+    """Return the primary metric of each experiment, the best first as in the comparison.
+
+    Of a group of seeds there is a row before those of its members, with means over seeds.
+    """
     rows = []
     for row in comparison.to_dict("records"):
-        table = metrics[row["experiment"]]
-        its = table[table["metric"] == PRIMARY]
-        mean = its[its["fold"] == "mean"].iloc[0]
+        own = comparison.loc[comparison["group"] == row["group"], "experiment"]
+        members = [metrics[name] for name in own if name in metrics]
+        is_member = row["experiment"] != row["group"]
+        its = [metrics[row["experiment"]]] if row["seeds"] == 1 else members
+        its = [table[table["metric"] == PRIMARY] for table in its]
+        folds = [table[table["fold"] != "mean"]["value"].to_numpy() for table in its]
+        pairs = its[0].loc[its[0]["fold"] == "mean", "pairs"].iloc[0]
         difference = {"low": row["difference_low"], "high": row["difference_high"]}
         rows.append(
             MainRow(
                 row["experiment"],
-                _number(mean["value"]),
-                _interval(mean),
-                _number(mean["sd_over_folds"]),
-                [_number(value) for value in its[its["fold"] != "mean"]["value"]],
-                _number(row["difference"], signed=True) if rows else "reference",
+                row["seeds"],
+                is_member,
+                _number(row["c_index"]),
+                _interval(row),
+                *(_number(row[f"sd_over_{what}"]) for what in ("folds", "seeds", "repeats")),
+                [_number(value) for value in np.mean(folds, axis=0)],
+                _difference(row) if rows else "reference",
                 _interval(difference, signed=True),
-                int(mean["n"]),
-                int(mean["events"]),
-                NONE if pd.isna(mean["pairs"]) else f"{mean['pairs']:.0f}",
+                int(row["n"]),
+                int(row["events"]),
+                NONE if pd.isna(pairs) else f"{pairs:.0f}",
             )
         )
     return rows
+
+
+def shown_figures(comparison: pd.DataFrame) -> set[str]:
+    """Return the experiments whose figures the page holds: the first seed of the best groups."""
+    singles = comparison[comparison["seeds"] == 1]
+    return set(singles.drop_duplicates("group")["experiment"].head(PICTURED))
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    return "" if row["experiment"] != row["group"] else _number(row["difference"], signed=True)
 
 
 def further_measures(
@@ -138,6 +167,6 @@ def _interval(row: Mapping[str, float], digits: int = 3, signed: bool = False) -
 
 
 def best(rows: Sequence[MainRow]) -> MainRow | None:
-    """Return the row with the highest C, None if no C is defined."""
-    defined = [row for row in rows if row.value != NONE]
+    """Return the row with the highest C, None if no C is defined; one seed is no experiment."""
+    defined = [row for row in rows if row.value != NONE and not row.is_member]
     return max(defined, key=lambda row: float(row.value), default=None)

@@ -57,8 +57,10 @@ def train_epoch(
     epoch.real_accuracy = mean_or_nan([record.real_accuracy for record in records])
     epoch.fake_accuracy = mean_or_nan([record.fake_accuracy for record in records])
     if seen:
-        prediction = network.head.predict(torch.cat([output for output, _ in seen]))
-        epoch.train_c_index = _c_index(pd.concat([part for _, part in seen]), prediction)
+        patients = pd.concat([part for _, part in seen])
+        known = patients["time"].notna().to_numpy()
+        output = torch.cat([output for output, _ in seen])[torch.from_numpy(known)]
+        epoch.train_c_index = _c_index(patients[known], network.head.predict(output))
 
 
 class Validation:

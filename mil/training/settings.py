@@ -45,6 +45,7 @@ class TrainingSettings:
     monitor : ``loss`` (lower is better) or ``c_index`` (higher is better), on the validation part.
     validation_draws, draws : samples of the time for a patient, in validation and in predictions.
     standardise : scale each feature by mean and standard deviation of the training part.
+    sample : training patients that are kept: below 1 a share, otherwise a count; None: all.
     precision : of the model and the discriminator in training: ``float32``, ``bfloat16``,
         ``float16`` or ``auto``, see ``choose_precision``. Heads, losses, parameters, validation and
         predictions are never in less than float32.
@@ -65,6 +66,7 @@ class TrainingSettings:
     validation_draws: int = 30
     draws: int = 200
     standardise: bool = False
+    sample: float | None = None
     precision: str = "auto"
     legacy: list[str] = field(default_factory=list)
 

@@ -110,7 +110,8 @@ class Stepper:
         Parameters
         ----------
         window : the groups of packed bags; gone through several times.
-        labels : of all patients of the window, in the order of the bags.
+        labels : of all patients of the window, in the order of the bags. One without labels gives
+            a generated pair to the discriminator and the adversarial loss to the network, no more.
         """
         record = StepRecord()
         if not self.network.head.usable(labels):
@@ -129,7 +130,8 @@ class Stepper:
         """Teach the discriminator observed events from generated times; dropout off in G."""
         head = self.network.head
         kind = head.discriminator_loss
-        observed, event = head.scaled(labels), labels.event
+        # No gradient comes of a pair without an event; a NaN would get through all the same.
+        observed, event = head.scaled(labels).nan_to_num(), labels.event
         seen, patients = max(int(event.sum()), 1), len(event)
         noise = self._noise(labels)
         self.network.eval()
@@ -168,8 +170,8 @@ class Stepper:
         noise = self._noise(labels)
         self.network.train()
         self.optimiser.zero_grad()
-        slope = None
-        if head.compares_patients and len(window) > 1:
+        slope, known = None, int(labels.known.sum())
+        if head.compares_patients and len(window) > 1 and known:
             slope, record.loss = self._slope(window, labels, noise)
         outputs, supervised, opposed = [], 0.0, 0.0
         for places, bag in self._groups(window):
@@ -177,11 +179,13 @@ class Stepper:
             with self._mixed():
                 output, embedding = self.network(bag, noise[places].to(device))
             share = len(bag) / len(labels.event)  # all terms but a comparing loss are means
+            part = labels.at(places)
+            loss = output.new_zeros(())
             if slope is not None:
                 loss = (output * slope[places].to(device)).sum()  # its gradient is the loss's
-            else:
-                part = Labels(labels.time[places], labels.event[places])
-                loss = share * head.loss(output.cpu(), part).to(device)
+            elif part.known.any():
+                told = head.loss(*_labelled(output.cpu(), part))
+                loss = (int(part.known.sum()) / known) * told.to(device)
                 supervised += loss.item()
             if embedding.penalty is not None:
                 loss = loss + share * at_least_single(embedding.penalty).mean()
@@ -200,11 +204,12 @@ class Stepper:
         add_l1_gradient(self.network, self.l1)
         self._update(self.optimiser, record)
 
-        if slope is None:
+        if slope is None and known:
             record.loss = supervised
         if self.discriminator is not None:
             record.adversarial_loss = opposed
-        _refuse_undefined(record.loss, "loss")
+        if known:
+            _refuse_undefined(record.loss, "loss")
         _refuse_undefined(opposed, "adversarial loss")
         if record.output is None:
             record.output = torch.cat(outputs)
@@ -222,7 +227,7 @@ class Stepper:
                 for places, bag in self._groups(window)
             ]
         output = torch.cat(outputs).requires_grad_()
-        loss = self.network.head.loss(output, labels)
+        loss = self.network.head.loss(*_labelled(output, labels))
         return torch.autograd.grad(loss, output)[0], loss.item()
 
     def _mixed(self) -> torch.autocast:
@@ -245,6 +250,12 @@ class Stepper:
     def _noise(self, labels: Labels) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
         return self.network.head.noise(len(labels.event), 1, self.noise)
+
+
+def _labelled(output: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
+    """Return outputs and labels of the patients who have labels."""
+    known = labels.known
+    return (output, labels) if known.all() else (output[known], labels.at(known))
 
 
 def _refuse_undefined(value: float, name: str) -> None:

@@ -22,6 +22,7 @@ from mil.training.determinism import deterministic
 from mil.training.early_stopping import EarlyStopping
 from mil.training.epoch import Validation, train_epoch
 from mil.training.history import Epoch, write_history
+from mil.training.patients import choose_patients
 from mil.training.scaling import fit_scaling
 from mil.training.settings import (
     LEGACY,
@@ -68,13 +69,14 @@ def train_model(
     patients : ``cohort/patients.csv`` with patient_id, time, event.
     fold : ``folds/fold<k>.csv`` with patient_id, part. The test part is not touched.
     root : folder that the paths in ``cohort`` are relative to.
-    experiment : ``name, model, head, training, permute_labels``, and where wanted ``model_options``
-        and ``head_options``. A number under ``permute_labels`` makes it a null experiment.
+    experiment : ``name, model, head, training, permute_labels``, and where wanted
+        ``model_options``, ``head_options`` and ``semi_supervised`` (``mil.semi_supervised``). A
+        number under ``permute_labels`` makes it a null experiment.
     seed : the configuration's; every draw is derived from it, the experiment's name and the fold.
     fold_index : number of the fold.
     model : output, safetensors: network, feature scaling and discriminator of the chosen epoch.
     config : output, YAML: all that prediction needs, with the fitted values and the SHA-256 of the
-        sorted training patients they were fitted on.
+        sorted (labelled) training patients they were fitted on.
     history : output, CSV, a row an epoch (``mil.training.history.Epoch``).
     code : a digest of the code; what other code has begun is not gone on with.
     running : what decides no result, see ``mil.training.settings.Running``.
@@ -92,19 +94,21 @@ def train_model(
     people = read_fold(fold, patients, bags, permute=permute, seed=seed, fold_index=fold_index)
     if people.skipped:
         log.warning(describe_skipped(people.skipped))
-    train, validation = people.part("train"), people.part("validation")
+    train = choose_patients(people.part("train"), experiment, seed, fold_index)
+    labelled, validation = train.labelled, people.part("validation")
 
-    # What is fitted is fitted here, on the training part unless told otherwise.
+    # What is fitted is fitted here, on the labelled training patients unless told otherwise.
     head_class = HEADS.find(experiment["head"])
     options = experiment.get("head_options") or {}
-    of, base = "training", train
+    of, base = "training", labelled
     if "table_scale" in settings.legacy:
         of, base = "all", people.table
     fitted = head_class.fit(base["time"].to_numpy(), base["event"].to_numpy(), **options)
-    if "drop_last" in settings.legacy and len(train) < settings.window:
+    fewest = len(train.of_epoch(len(train.turns) or 1))  # the last part is no larger than others
+    if "drop_last" in settings.legacy and fewest < settings.window:
         raise TrainingError(
             [
-                f"{Path(fold).name}: {len(train)} training patients fill no window of "
+                f"{Path(fold).name}: {fewest} patients of an epoch fill no window of "
                 f"{settings.window}, so that legacy drop_last leaves no step. Make training.window "
                 "smaller, or take drop_last out of training.legacy."
             ]
@@ -114,13 +118,13 @@ def train_model(
     with deterministic(device, seed_for(seed, *name, "start")):
         network = build_network(experiment, bags.width, fitted, settings.standardise)
         if network.scaling is not None:
-            network.scaling.set(*fit_scaling(bags, train["patient_id"].tolist()))
+            network.scaling.set(*fit_scaling(bags, labelled["patient_id"].tolist()))
         head = network.head
         if network.model.reads_regions:  # test patients too: now, not after the training
             bags.check_regions(people.table["patient_id"], f"model '{network.model.name}'")
         discriminator = head.opponent(bags.width)
         if discriminator is not None:
-            known = [*train["patient_id"], *validation["patient_id"]]
+            known = [*train.used, *validation["patient_id"]]
             bags.check_regions(known, f"head '{head.name}'")
             discriminator.to(device)
         network.to(device)
@@ -141,7 +145,8 @@ def train_model(
         torch.manual_seed(seed_for(seed, *name, "dropout"))
         by_c_index = settings.monitor == "c_index"
         higher = by_c_index and "monitor" not in settings.legacy
-        stopping = EarlyStopping(settings.patience, settings.warmup, higher)
+        warmup = train.warmup(settings.warmup)
+        stopping = EarlyStopping(settings.patience, warmup, higher)
         schedule = ReduceLROnPlateau(
             stepper.optimiser,
             mode="max" if higher else "min",
@@ -162,9 +167,10 @@ def train_model(
             "%s, fold %d: %s with head %s on %d training patients (%d events), %d for validation "
             "(%d events), %s, %s",
             *(experiment["name"], fold_index, experiment["model"], experiment["head"]),
-            *(len(train), train["event"].sum(), len(validation), validation["event"].sum()),
+            *(len(labelled), labelled["event"].sum(), len(validation), validation["event"].sum()),
             *(device, str(precision).removeprefix("torch.")),
         )
+        train.describe(settings.warmup)
         for legacy in settings.legacy:
             log.warning("legacy, as AdvMIL's code does it: %s.", LEGACY[legacy])
         state = TrainingState(stepper, schedule, stopping, order, judge.generator)
@@ -185,7 +191,8 @@ def train_model(
         with Watchers(watched, experiment, fold_index, checkpoint.seal, len(epochs)) as watchers:
             while not stopping.stop and len(epochs) < settings.epochs:
                 epoch = Epoch(len(epochs) + 1, stepper.optimiser.param_groups[0]["lr"])
-                train_epoch(epoch, stepper, bags, train, settings, order, device)
+                taught = train.of_epoch(epoch.epoch)
+                train_epoch(epoch, stepper, bags, taught, settings, order, device)
                 judge.measure(epoch)
                 epochs.append(epoch)
 
@@ -205,7 +212,7 @@ def train_model(
             log.warning(
                 "no epoch after the %d of warm-up had a defined validation %s: the last one is "
                 "kept. Train longer than training.warmup.",
-                *(settings.warmup, settings.monitor),
+                *(warmup, settings.monitor),
             )
         chosen = epochs[(stopping.best_epoch or len(epochs)) - 1]
         chosen.chosen = 1

@@ -61,7 +61,7 @@ def invent(results, demo, risk_of, attention_of):
     (results / "features/another").mkdir()  # the model says which encoder is its own
     (results / "models/abmil.permuted0").mkdir()  # not of this comparison
     (results / "evaluation").mkdir()
-    (results / "evaluation/comparison.csv").write_text("experiment\nabmil\n")
+    (results / "evaluation/comparison.csv").write_text("experiment,seeds\nabmil,1\n")
     return results
 
 

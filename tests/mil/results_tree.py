@@ -273,9 +273,17 @@ def _write_experiment(root, name, timed, shift):
 
 def _write_comparison(root, experiments):
     rows = [
-        (name, 0.625 - i / 16, -i / 16, -0.2 if i else np.nan, 0.1 if i else np.nan, 5)
+        (
+            name, name, 1, 0.625 - i / 16, 0.41234, 0.9, 0.177, np.nan, np.nan, 5, 3,
+            -i / 16, -0.2 if i else np.nan, 0.1 if i else np.nan, 5,
+        )
         for i, name in enumerate(experiments)
-    ]
-    columns = "experiment,c_index,difference,difference_low,difference_high,shared".split(",")
-    pd.DataFrame(rows, columns=columns).to_csv(root / "evaluation/comparison.csv", index=False)
+    ]  # fmt: skip
+    columns = (
+        "experiment,group,seeds,c_index,low,high,sd_over_folds,sd_over_repeats,sd_over_seeds,n,"
+        "events,difference,difference_low,difference_high,shared"
+    )
+    pd.DataFrame(rows, columns=columns.split(",")).to_csv(
+        root / "evaluation/comparison.csv", index=False
+    )
     (root / "evaluation/forest.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")

@@ -59,7 +59,7 @@ def compare(folder, experiments, **options):
     settings = {"bootstrap": 200, "seed": 3, **options}
     compare_experiments(names=names, predictions=predictions, metrics=metrics, **out, **settings)
     table = pd.read_csv(out["comparison"], keep_default_na=False)
-    numbers = [c for c in table if c not in ("experiment", "reason")]
+    numbers = [c for c in table if c not in ("experiment", "group", "reason")]
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table.set_index("experiment"), out["text"].read_text()
 
@@ -246,3 +246,100 @@ def test_the_stage_runs_by_hand(tmp_path, three):
     )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "again.csv").read_bytes() == expected
+
+
+def grouped(tmp_path, **options):
+    """Three seeds of one experiment, two of another, and a single one."""
+    experiments = {
+        **{f"strong.seed_{k}": make_experiment(2, seed=k) for k in (1, 2, 3)},
+        **{f"weak.seed_{k}": make_experiment(0.3, seed=k + 5) for k in (1, 2)},
+        "single": make_experiment(0.8, seed=9),
+    }
+    groups = {
+        "weak": ["weak.seed_1", "weak.seed_2"],
+        "strong": [f"strong.seed_{k}" for k in (1, 2, 3)],
+        "single": ["single"],
+    }
+    table, text = compare(tmp_path, experiments, groups=groups, **options)
+    return experiments, table, text
+
+
+def test_seeds_of_an_experiment_belong_together(tmp_path):
+    experiments, table, text = grouped(tmp_path)
+    assert table.index.tolist() == [
+        "strong", "strong.seed_1", "strong.seed_2", "strong.seed_3", "single", "weak",
+        "weak.seed_1", "weak.seed_2",
+    ]  # fmt: skip
+    assert table["seeds"].tolist() == [3, 1, 1, 1, 1, 2, 1, 1]
+    points = np.array(
+        [
+            [
+                harrell_c(*(t.loc[t["part"] == "test", key] for key in ("time", "event", "risk")))
+                for t in experiments[f"strong.seed_{k}"]
+            ]
+            for k in (1, 2, 3)
+        ],
+        dtype=object,
+    )
+    c = np.vectorize(lambda found: found.value)(points)  # [seeds, folds]
+    row = table.loc["strong"]
+    assert row["c_index"] == pytest.approx(c.mean(), abs=1e-8)
+    assert row["sd_over_seeds"] == pytest.approx(c.mean(1).std(ddof=1), abs=1e-8)
+    assert row["sd_over_folds"] == pytest.approx(c.mean(0).std(ddof=1), abs=1e-8)
+    assert np.isnan(row["sd_over_repeats"])
+    members = table.loc[[f"strong.seed_{k}" for k in (1, 2, 3)]]
+    assert members["low"].min() <= row["low"] <= members["low"].max()
+    assert members["difference"].isna().all()
+    assert table.loc["single", "group"] == "single"
+    expected = np.mean([mean_c(experiments[f"weak.seed_{k}"]) for k in (1, 2)]) - c.mean()
+    assert table.loc["weak", "difference"] == pytest.approx(expected, abs=1e-8)
+    assert table.loc["weak", "difference_high"] < 0
+    assert text.startswith("6 experiments in 3 groups of seeds: n = 100 patients")
+    assert "SD seeds" in text
+    assert "\n  seed_1 " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_group_of_equal_seeds_is_compared_as_one_experiment(tmp_path):
+    """The bootstrap draws are shared: three copies of a model have the interval of one."""
+    one, other = make_experiment(1.5), make_experiment(0.5, seed=2)
+    copies = {f"b.seed_{k}": other for k in (1, 2, 3)}
+    alone, _ = compare(tmp_path / "alone", {"a": one, "b": other})
+    together, _ = compare(
+        tmp_path / "seeds", {"a": one, **copies}, groups={"a": ["a"], "b": list(copies)}
+    )
+    columns = ["c_index", "low", "high", "sd_over_folds", "difference", "difference_low",
+               "difference_high", "pair_weighted_c", "shared", "n", "events"]  # fmt: skip
+    np.testing.assert_allclose(
+        together.loc["b", columns].astype(float), alone.loc["b", columns].astype(float), atol=1e-8
+    )
+    assert together.loc["b", "sd_over_seeds"] == pytest.approx(0, abs=1e-12)
+
+
+def test_repeats_and_seeds_have_a_spread_each(tmp_path):
+    rng = np.random.default_rng(3)
+    order = rng.permutation(100)
+    seeds = {}
+    for k in (1, 2):
+        first, again = make_experiment(1, seed=k), make_experiment(1, seed=k + 7)
+        for number, table in enumerate(again):
+            table["part"] = np.where(order % 4 == number, "test", "train")
+        seeds[f"a.seed_{k}"] = first + again
+    table, text = compare(tmp_path, seeds, groups={"a": list(seeds)})
+    c = np.array([[mean_c([t]) for t in tables] for tables in seeds.values()])  # [2, 8]
+    row = table.loc["a"]
+    assert row["folds"] == 8
+    by_repeat = c.reshape(2, 2, 4).mean(axis=(0, 2))
+    assert row["sd_over_repeats"] == pytest.approx(by_repeat.std(ddof=1), abs=1e-8)
+    assert row["sd_over_seeds"] == pytest.approx(c.mean(1).std(ddof=1), abs=1e-8)
+    assert table.loc["a.seed_1", "sd_over_repeats"] == pytest.approx(
+        c[0].reshape(2, 4).mean(1).std(ddof=1), abs=1e-8
+    )
+    assert "SD repeats" in text
+    assert "vs best" not in text
+
+
+def test_one_seed_is_no_group(tmp_path):
+    table, _ = compare(tmp_path, {"a.seed_1": make_experiment(1)}, groups={"a": ["a.seed_1"]})
+    assert table.index.tolist() == ["a.seed_1"]
+    assert table["group"].tolist() == ["a.seed_1"]

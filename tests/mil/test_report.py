@@ -394,3 +394,35 @@ def test_there_is_a_caption_for_everything_that_the_rules_report():
         *("slides", "tissue", "training_curves", "workflow"),
     )
     assert tuple(caption.stem for caption in CAPTIONS) == expected
+
+
+def test_seeds_are_rows_below_their_mean_and_one_has_figures(tmp_path):
+    names = ("plain.seed_1", "plain.seed_2")
+    inputs = write_results(tmp_path, experiments=names)
+    inputs["config"]["experiments"] = [
+        {"name": "plain", "model": "abmil", "head": "cox", "seeds": 2}
+    ]
+    path = inputs["comparison"]
+    table = pd.read_csv(path).assign(group="plain")
+    group = table.iloc[[0]].assign(experiment="plain", seeds=2, c_index=0.594, sd_over_seeds=0.044)
+    pd.concat([group, table]).to_csv(path, index=False)
+    write_report(**inputs)
+    page = Page(inputs["report"].read_text())
+    assert "the best of 1 experiment, plain (mean of 2 seeds), ranked" in page.text
+    assert "SD over seeds" in page.text
+    assert "SD over repeats" not in page.text
+    assert "0.044" in page.text
+    assert "0.688 0.500" in page.text, "folds: means over seeds"
+    assert "of 1 experiment: the first seed of the best groups. Those of the other 1" in page.text
+    figures = [image["alt"] for image in page.named("img")]
+    assert sum("Kaplan-Meier" in alt for alt in figures) == 1
+
+
+def test_hidden_labels_are_told_in_methods(tmp_path):
+    inputs = write_results(tmp_path)
+    config = configuration()
+    config["experiments"][0] |= {"head": "adversarial", "semi_supervised": {"labelled": 0.4}}
+    write_report(**inputs | {"config": config})
+    text = Page(inputs["report"].read_text()).text
+    assert "semi-supervised: UD+LD, labelled 0.4" in text
+    assert "The validation part kept its labels." in text

@@ -200,3 +200,57 @@ def test_both_passes_of_a_comparing_loss_have_the_same_dropout():
     for name, gradient in gradients(s.network).items():
         expected = gradients(whole.network)[name]
         torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("ranking", [0.0, 2.0], ids=["alone", "ranked"])
+@pytest.mark.parametrize("window", [[BAG], APART], ids=["together", "apart"])
+def test_a_patient_without_labels_gives_a_generated_pair_and_no_more(window, ranking):
+    """By hand: means of fakes over all four, of reals and of times over those with labels."""
+    time, event = np.array([5.0, np.nan, 3.0, np.nan]), np.array([0, 0, 1, 0])
+    labels = Labels.of(time, event)
+    s, hand = (stepper(l1=0.0, ranking_weight=ranking) for _ in range(2))
+    for module in (s.network, s.discriminator, hand.network, hand.discriminator):
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+    head, judge = hand.network.head, hand.discriminator
+    noise = [head.noise(4, 1, hand.noise) for _ in range(2)]
+
+    fake = hand.network(BAG, noise[0])[0][:, 0].detach()
+    real = torch.tensor([3 / 9])
+    loss = torch.nn.functional.softplus(judge(BAG, fake)).mean()
+    loss = loss + torch.nn.functional.softplus(-judge(APART[2], real)).mean()
+    judge.zero_grad()
+    loss.backward()
+    record = StepRecord()
+    s.improve_discriminator(window, labels, record)
+    assert record.discriminator_loss == pytest.approx(loss.item(), rel=1e-5)
+    for name, gradient in gradients(s.discriminator).items():
+        torch.testing.assert_close(gradient, gradients(judge)[name], rtol=1e-4, atol=1e-6)
+
+    judge.load_state_dict(s.discriminator.state_dict())
+    output = hand.network(BAG, noise[1])[0][:, 0]
+    fitted = ((5 / 9 - output[0]).relu() + (output[2] - 3 / 9).abs()) / 2
+    fitted = fitted + ranking * (head.ranking_margin + output[2] - output[0]).relu()
+    adversarial = -0.004 * judge(BAG, output).mean()
+    hand.network.zero_grad()
+    (fitted + adversarial).backward()
+    s.improve_network(window, labels, record)
+    assert record.adversarial_loss == pytest.approx(adversarial.item(), rel=1e-5)
+    assert record.loss == pytest.approx(fitted.item(), rel=1e-5)
+    for name, gradient in gradients(s.network).items():
+        torch.testing.assert_close(gradient, gradients(hand.network)[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("ranking", [0.0, 2.0], ids=["alone", "ranked"])
+@pytest.mark.parametrize("window", [[BAG], APART], ids=["together", "apart"])
+def test_a_window_without_labels_is_trained_on_generated_times_only(window, ranking):
+    s = stepper(ranking_weight=ranking, l1=0.0)
+    before = state(s.network), state(s.discriminator)
+    record = s.step(window, Labels.of(np.full(4, np.nan), np.zeros(4)))
+    assert not record.skipped
+    assert np.isnan([record.loss, record.real_accuracy]).all()
+    assert np.isfinite([record.adversarial_loss, record.discriminator_loss]).all()
+    for module, was in zip((s.network, s.discriminator), before, strict=True):
+        assert changed(module, was)
+        assert all(value.isfinite().all() for value in module.state_dict().values())

@@ -25,7 +25,15 @@ CONFIG = {
     "features": {"encoder": "uni_v1", "import": "given", "layout": "trident"},
     "folds": {"k": 2, "validation": 0.4},
     "training": {"epochs": 2, "patience": 2, "warmup": 0},
-    "experiments": [{"name": "advmil", "model": "abmil", "head": "adversarial"}],
+    "experiments": [
+        {
+            "name": "advmil",
+            "model": "abmil",
+            "head": "adversarial",
+            "grid": {"head_options.noise": ["1-1"]},
+            "seeds": 2,
+        },
+    ],
     "evaluation": {"bootstrap": 20},
     "permutations": 1,
 }
@@ -71,6 +79,22 @@ def imported(bare_project, tmp_path_factory):
     project.run()
     project.first = first
     return project
+
+
+def test_a_grid_and_seeds_are_experiments_of_their_own(imported):
+    names = [f"advmil.noise_1-1.seed_{seed}" for seed in (1, 2)]
+    results = imported.folder / "results"
+    weights = [(results / f"models/{name}/fold0/model.safetensors").read_bytes() for name in names]
+    assert weights[0] != weights[1]
+    made = yaml.safe_load((results / f"models/{names[0]}/fold0/config.yaml").read_text())
+    assert made["experiment"]["head_options"] == {"noise": "1-1"}
+    table = rows(results / "evaluation/comparison.csv")
+    assert [(row["experiment"], row["seeds"]) for row in table] == [
+        ("advmil.noise_1-1", "2"), (names[0], "1"), (names[1], "1")
+    ]  # fmt: skip
+    page = (results / "report.html").read_text()
+    assert "advmil.noise_1-1 (mean of 2 seeds)" in re.sub(r"\s+", " ", page)
+    assert "SD seeds" in (results / "evaluation/comparison.txt").read_text()
 
 
 def rows(path):
