@@ -63,3 +63,8 @@ def read_curves(predictions: pd.DataFrame, draws: str | Path) -> SurvivalCurves 
     which = np.array([place[name] for name in predictions["patient_id"]], dtype=np.int64)
     per_patient = {name: arrays[name][which] for name in ("draws", "survival") if name in arrays}
     return curves_of({**arrays, **per_patient}, predictions["risk"].to_numpy(np.float64))
+
+
+def read_alarms(draws: str | Path) -> tuple[str, ...]:
+    """Return the sentences of ``draws.npz`` on degenerate predictions of the test part."""
+    return tuple(load_npz(draws)[0]["alarms"].tolist())

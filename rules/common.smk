@@ -14,6 +14,7 @@ from mil.config import (
     experiments,
     fold_count,
     fold_files,
+    horizons,
     load_config,
     tissue_parameters,
 )
@@ -68,6 +69,13 @@ for slide in SLIDES.values():
 ENCODERS = encoders(config)
 EXPERIMENTS = experiments(config)
 FOLDS = range(fold_count(config))
+DISTRIBUTIONS = [  # figures of predicted distributions
+    "chosen_patients",
+    "intervals",
+    "predicted_times",
+    "calibration",
+    "over_time",
+]
 PERMUTED = {
     f"{name}.permuted{repeat}": {**settings, "permute_labels": repeat}
     for name, settings in EXPERIMENTS.items()
@@ -248,3 +256,14 @@ def memory_of_encoder(wildcards, input, attempt):
 def this_attempt(wildcards, attempt):
     """Which attempt this is, from 1."""
     return attempt
+
+
+def distribution_figure(name):
+    """One of the figures of an experiment's predicted distributions, for the workflow's report."""
+    return report(
+        f"<results>/evaluation/{{experiment}}/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category="4 Evaluation",
+        subcategory="Distributions",
+        labels={"experiment": "{experiment}", "figure": name.replace("_", " ")},
+    )
