@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Beside the C that ranks: metrics of ``metrics.csv`` that some heads have.
+BESIDE = ("uno_c", "ibs_scaled", "d_calibration_p")
+
 
 @dataclass(frozen=True)
 class ComparedExperiment:
@@ -22,6 +25,9 @@ class ComparedExperiment:
     sd_over_repeats : of the mean over a repeat's folds; NaN without repeats.
     sd_over_seeds : of the mean over folds; NaN without seeds.
     difference : of this group and the best one, on the patients that both have (``shared``).
+    uno_c, ibs_scaled, d_calibration_p : how well patients are ordered, allowing for censoring, how
+        much better predicted survival is than one curve for everybody (0: not), and the test of its
+        calibration; NaN for heads without them. Of a group means over seeds, but no p.
     """
 
     experiment: str
@@ -34,6 +40,9 @@ class ComparedExperiment:
     sd_over_repeats: float
     sd_over_seeds: float
     pair_weighted_c: float
+    uno_c: float
+    ibs_scaled: float
+    d_calibration_p: float
     n: int
     events: int
     folds: int

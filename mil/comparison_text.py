@@ -10,6 +10,12 @@ from mil.compared_experiment import ComparedExperiment
 WIDTH = 100
 _NAME = 26  # a longer name has a line of its own
 _NO_VALUE = "-"
+_BESIDE = (
+    "Uno C: pairs weighted for censoring, up to the tau in metrics.csv. Scaled IBS: 1 - integrated "
+    "Brier score / that of the training part's Kaplan-Meier curve; 0 or less is no better than the "
+    "same curve for everybody. D-cal. p: small means that the predicted probabilities are wrong. A "
+    "dash: the head does not have it."
+)
 
 
 def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> str:
@@ -21,21 +27,30 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
     bootstrap : draws behind the intervals.
     """
     columns = _columns(rows)
-    cells = [[_name(row) for row in rows]]
-    cells += [[cell(row) for row in rows] for cell in columns.values()]
-    titles = ["experiment", *columns]
-    widths = [max(map(len, [title, *own])) for title, own in zip(titles, cells, strict=True)]
-    name_width = min(_NAME, widths[0], WIDTH - sum(widths[1:]) - 2 * len(columns))
+    names = [_name(row) for row in rows]
+    main = [
+        [name, *(cell(row) for cell in columns.values())]
+        for name, row in zip(names, rows, strict=True)
+    ]
+    beside = [[name, *_cells_beside(row)] for name, row in zip(names, rows, strict=True)]
+    lines = [*_heading(rows, bootstrap), "", *_table(["experiment", *columns], main), *_notes(rows)]
+    lines += ["", *_table(["experiment", "Uno C", "scaled IBS", "D-cal. p"], beside)]
+    return "\n".join([*lines, *_wrapped(_BESIDE)]) + "\n"
+
+
+def _table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return cells in aligned columns below their titles, between rules."""
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    name_width = min(_NAME, widths[0], WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
     table = []
-    for name, *values in [titles, *zip(*cells, strict=True)]:
+    for name, *values in [titles, *cells]:
         if len(name) > name_width:
             table += textwrap.wrap(name, WIDTH, break_on_hyphens=False)
             name = ""
         aligned = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
         table.append("  ".join([name.ljust(name_width), *aligned]).rstrip())
     rule = "-" * max(map(len, table))
-    table.insert(1, rule)
-    return "\n".join([*_heading(rows, bootstrap), "", *table, rule, *_notes(rows)]) + "\n"
+    return [table[0], rule, *table[1:], rule]
 
 
 def _columns(
@@ -132,6 +147,12 @@ def _number(value: float) -> str:
 
 def _groups(rows: Sequence[ComparedExperiment]) -> list[ComparedExperiment]:
     return [row for row in rows if not row.is_member]
+
+
+def _cells_beside(row: ComparedExperiment) -> list[str]:
+    values = (row.uno_c, row.ibs_scaled, row.d_calibration_p)
+    uno, scaled, p = (_NO_VALUE if np.isnan(value) else f"{value:.3f}" for value in values)
+    return [uno, scaled, "< 0.001" if row.d_calibration_p < 0.001 else p]
 
 
 def _sizes(rows: Sequence[ComparedExperiment]) -> set[tuple[int, int]]:

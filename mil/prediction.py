@@ -18,6 +18,9 @@ from mil.labels import describe_skipped, read_fold
 from mil.network import Network, build_network
 from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
+from mil.stored_curves import baseline_arrays, curves_of
+from mil.survival.breslow import breslow_baseline
+from mil.survival.curves import SurvivalCurves
 from mil.training.determinism import deterministic
 from mil.training.patients import choose_patients
 from mil.training.settings import Running, choose_device
@@ -48,13 +51,19 @@ def predict_fold(
     ----------
     model, config : what ``train_model`` wrote.
     cohort, patients, fold, root : as for ``train_model``.
-    predictions : output, CSV ``patient_id,part,time,event,risk,predicted_time``; times in the unit
-        of the patient table, higher risk is worse, no predicted time where the head has none. Of a
-        null experiment, time and event are the permuted ones. With ``semi_supervised`` or
+    predictions : output, CSV ``patient_id,part,time,event,risk,predicted_time,time_flag``; times in
+        the unit of the patient table, higher risk is worse. The predicted time is the median of the
+        head's distribution. Where a curve does not come down to one half the flag says so: ``not
+        reached`` (Cox: no time) or ``last edge`` (time bins: the last finite edge is the time). Of
+        a null experiment, time and event are the permuted ones. With ``semi_supervised`` or
         ``training.sample`` also ``use`` of each training patient: ``labelled``, ``unlabelled`` or
         ``left_out``, as the training drew them.
-    draws : output, npz: patient_id [n], draws [n, K] of the time (K = 0 without any); for time bins
-        also edges [bins + 1] and survival [n, bins] at their right edges.
+    draws : output, npz, with what survival curves are made of (``mil.stored_curves`` reads it):
+        patient_id [n], draws [n, K] of the time (K = 0 without any); for time bins also edges
+        [bins + 1] and survival [n, bins] at their right edges; for a Cox head also the baseline of
+        the training part: baseline_time and baseline_log_hazard [m], baseline_end. And alarms [a],
+        sentences on degenerate predictions of the test part; its attribute
+        training_patients_sha256 names the patients that everything was fitted on.
     attention : output, npz: for each slide of a test patient float32 [N]; it sums to 1 over the
         slides of a patient.
     running : where it is computed, see ``mil.training.settings.Running``.
@@ -92,26 +101,31 @@ def predict_fold(
             if row.part == "test":
                 seen |= weights
 
-    table = people.table.copy()
-    table["risk"] = np.concatenate([prediction.risk for prediction in told])
-    timed = told[0].time is not None
-    table["predicted_time"] = (
-        np.concatenate([prediction.time for prediction in told]) if timed else np.nan
-    )
+    table, whole = people.table.copy(), Prediction.together(told)
+    table["risk"] = whole.risk
     if experiment.get("semi_supervised") is not None or settings.get("sample") is not None:
-        train = table["part"] == "train"
         chosen = choose_patients(people.part("train"), experiment, seed, made["fold_index"])
         uses = table["patient_id"].map(chosen.uses).fillna("left_out")
-        table["use"] = uses.where(train, "")
-    _write_table(predictions, table)
-    arrays = {
-        "patient_id": np.array(table["patient_id"].tolist()),
-        "draws": np.concatenate([prediction.draws for prediction in told]),
-    }
-    if told[0].survival is not None:
+        table["use"] = uses.where(table["part"] == "train", "")
+    arrays = {"patient_id": np.array(table["patient_id"].tolist()), "draws": whole.draws}
+    if whole.survival is not None:
         arrays["edges"] = np.asarray(made["fitted"]["edges"], dtype=np.float64)
-        arrays["survival"] = np.concatenate([prediction.survival for prediction in told])
-    save_npz(draws, **arrays)
+        arrays["survival"] = whole.survival
+    if network.head.proportional:
+        train = table[table["part"] == "train"]
+        if "use" in table:  # hidden labels stay hidden
+            train = train[train["use"] == "labelled"]
+        arrays |= baseline_arrays(breslow_baseline(train["time"], train["event"], train["risk"]))
+    _set_times(table, whole.time, curves_of(arrays, whole.risk))
+    _write_table(predictions, table)
+
+    of_test = [one for one, part in zip(told, table["part"], strict=True) if part == "test"]
+    alarms = network.head.complaints(Prediction.together(of_test)) if of_test else []
+    for alarm in alarms:
+        log.warning("%s, fold %d: %s", experiment["name"], made["fold_index"], alarm)
+    arrays["alarms"] = np.array(alarms, dtype=np.str_)
+    fitted_on = made["fitted"]["training_patients_sha256"]
+    save_npz(draws, attributes={"training_patients_sha256": fitted_on}, **arrays)
     save_npz(attention, **seen)
     log.info("%s, fold %d: %d patients", experiment["name"], made["fold_index"], len(table))
 
@@ -132,8 +146,19 @@ def _predict(
     return network.head.predict(output.cpu()), by_slide
 
 
+def _set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurves | None) -> None:
+    """Put the predicted times into the table, with a flag where a median is not reached."""
+    median = None if curves is None else curves.median
+    if time is None:
+        time = np.full(len(table), np.nan) if median is None else median
+    reached = np.ones(len(table), dtype=bool) if median is None else ~np.isinf(median)
+    known = np.isfinite(time)
+    table["predicted_time"] = np.where(known, time, np.nan)
+    table["time_flag"] = np.where(reached, "", np.where(known, "last edge", "not reached"))
+
+
 def _write_table(path: str | Path, table: pd.DataFrame) -> None:
-    columns = ["patient_id", "part", "time", "event", "risk", "predicted_time"]
+    columns = ["patient_id", "part", "time", "event", "risk", "predicted_time", "time_flag"]
     columns += ["use"] * ("use" in table)
     with atomic(path) as partial:
         table[columns].to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")

@@ -61,6 +61,9 @@ class SeedGroup:
             sd_over_repeats=sd_over_repeats(self.folds[0], over_folds),
             sd_over_seeds=_sd(means),
             pair_weighted_c=float(np.mean([row.pair_weighted_c for row in self.rows])),
+            uno_c=float(np.mean([row.uno_c for row in self.rows])),
+            ibs_scaled=float(np.mean([row.ibs_scaled for row in self.rows])),
+            d_calibration_p=np.nan,  # a mean of p is none
             n=first.n,
             events=first.events,
             folds=first.folds,

@@ -15,6 +15,7 @@ from mil.config import (
     experiments,
     fold_count,
     fold_files,
+    horizons,
     load_config,
     running,
     tissue_parameters,
@@ -71,6 +72,13 @@ ENCODERS = encoders(config)
 EXPERIMENTS = experiments(config)
 GROUPS = experiment_groups(config)  # of experiments that differ by their seeds alone
 FOLDS = range(fold_count(config))
+DISTRIBUTIONS = [  # figures of predicted distributions
+    "chosen_patients",
+    "intervals",
+    "predicted_times",
+    "calibration",
+    "over_time",
+]
 PERMUTED = {
     f"{name}.permuted{repeat}": {**settings, "permute_labels": repeat}
     for name, settings in EXPERIMENTS.items()
@@ -257,3 +265,14 @@ def memory_of_encoder(wildcards, input, attempt):
 def this_attempt(wildcards, attempt):
     """Which attempt this is, from 1."""
     return attempt
+
+
+def distribution_figure(name):
+    """One of the figures of an experiment's predicted distributions, for the workflow's report."""
+    return report(
+        f"<results>/evaluation/{{experiment}}/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category="4 Evaluation",
+        subcategory="Distributions",
+        labels={"experiment": "{experiment}", "figure": name.replace("_", " ")},
+    )

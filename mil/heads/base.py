@@ -1,7 +1,7 @@
 """What every head is: output layers, loss, what is fitted, and what the output means."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,6 +67,17 @@ class Prediction:
     draws: NDArray[np.float32]
     survival: NDArray[np.float64] | None = None
 
+    @classmethod
+    def together(cls, parts: Sequence["Prediction"]) -> "Prediction":
+        """Return the predictions of several groups of patients as one; one group at least."""
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
+        return cls(
+            **{
+                name: None if values[0] is None else np.concatenate(values)
+                for name, values in columns.items()
+            }
+        )
+
 
 class Head(nn.Module):
     """Base of all heads.
@@ -87,6 +98,8 @@ class Head(nn.Module):
         step; otherwise it is a mean over patients, and a step may add it up from parts.
     least_window : fewest patients a step should hold.
     updates : steps of the network on one window, for one step of its opponent.
+    proportional : the risk is a log hazard ratio; survival takes a baseline fitted on the
+        predictions of the training part.
     """
 
     name: str
@@ -95,6 +108,7 @@ class Head(nn.Module):
     compares_patients: bool = False
     least_window: ClassVar[int] = 1
     updates: int = 1
+    proportional: ClassVar[bool] = False
 
     def __init__(self, ranking_weight: float, ranking_margin: float) -> None:
         super().__init__()

@@ -17,7 +17,8 @@ class CoxHead(Head):
     r"""Log risk :math:`\eta = w^\top \mathrm{ReLU}(A h + a) + b` (Cox, 1972; Katzman et al., 2018).
 
     The risk set is the window of a step, so windows hold at least 32 patients (where the training
-    part has as many). There is no predicted time: only an order of patients.
+    part has as many). The head itself orders patients; survival and a predicted time come from
+    Breslow's baseline on the predictions of the training part (``mil.prediction``).
 
     Parameters
     ----------
@@ -32,6 +33,7 @@ class CoxHead(Head):
 
     compares_patients = True
     least_window: ClassVar[int] = 32
+    proportional: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -80,6 +82,6 @@ class CoxHead(Head):
         return self.own_loss(output, labels)
 
     def predict(self, output: Tensor) -> Prediction:
-        """Return the log risk as risk; no time."""
+        """Return the log risk as risk; the time needs a baseline."""
         risk = output.double().numpy()
         return Prediction(risk, None, np.zeros((len(risk), 0), np.float32))

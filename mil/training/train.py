@@ -100,9 +100,11 @@ def train_model(
     # What is fitted is fitted here, on the labelled training patients unless told otherwise.
     head_class = HEADS.find(experiment["head"])
     options = experiment.get("head_options") or {}
-    of, base = "training", labelled
+    base = labelled
+    fitted_on = {"training_patients_sha256": patients_sha256(labelled["patient_id"])}
     if "table_scale" in settings.legacy:
-        of, base = "all", people.table
+        base = people.table
+        fitted_on["all_patients_sha256"] = patients_sha256(base["patient_id"])
     fitted = head_class.fit(base["time"].to_numpy(), base["event"].to_numpy(), **options)
     fewest = len(train.of_epoch(len(train.turns) or 1))  # the last part is no larger than others
     if "drop_last" in settings.legacy and fewest < settings.window:
@@ -225,7 +227,7 @@ def train_model(
     _write_config(
         config,
         experiment={**experiment, "training": asdict(settings)},
-        fitted={**fitted, f"{of}_patients_sha256": patients_sha256(base["patient_id"])},
+        fitted={**fitted, **fitted_on},
         in_dim=bags.width,
         seed=seed,
         fold_index=fold_index,

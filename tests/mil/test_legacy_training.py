@@ -62,7 +62,7 @@ def test_drop_last_has_whole_windows_only(cohort):
         run(cohort, "nll", out="w", options=SMALL, legacy=legacy, **KEYS)
         weights.append((cohort / "w/model.safetensors").read_bytes())
     assert weights[0] != weights[1]
-    with pytest.raises(InputError, match="24 training patients fill no window of 30"):
+    with pytest.raises(InputError, match="24 patients of an epoch fill no window of 30"):
         run(cohort, "nll", out="w", options=SMALL, legacy=["drop_last"], window=30, **KEYS)
 
 

@@ -3,9 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from safetensors.torch import load_file, save_file
 from synthetic_cohort import run, write_cohort
 
 from mil.prediction import predict_fold
+from mil.stored_curves import read_curves
+from mil.survival.breslow import breslow_baseline
+from mil.survival.curves import curves_of_cox
 from wsi.storage import load_npz
 
 KEYS = {"epochs": 6, "draws": 40}
@@ -17,13 +22,14 @@ def cohort(tmp_path_factory):
     root = write_cohort(tmp_path_factory.mktemp("cohort"), patients=16, slides=2, patches=16)
     run(root, "adversarial", options=SMALL, **KEYS)
     run(root, "nll", out="nll", options=SMALL, **KEYS)
+    run(root, "cox", out="cox", options=SMALL, **KEYS)
     return root
 
 
 def test_predictions_are_in_the_order_of_the_fold(cohort):
     predictions = pd.read_csv(cohort / "out/predictions.csv")
     fold = pd.read_csv(cohort / "fold0.csv")
-    columns = ["patient_id", "part", "time", "event", "risk", "predicted_time"]
+    columns = ["patient_id", "part", "time", "event", "risk", "predicted_time", "time_flag"]
     assert list(predictions.columns) == columns
     pd.testing.assert_frame_equal(predictions[["patient_id", "part"]], fold)
     np.testing.assert_allclose(predictions["risk"], -predictions["predicted_time"], rtol=1e-8)
@@ -46,6 +52,61 @@ def test_time_bins_are_stored_with_their_edges(cohort):
     assert arrays["survival"].shape == (16, len(arrays["edges"]) - 1)
     assert (np.diff(arrays["survival"], axis=1) < 0).all()
     assert arrays["draws"].shape == (16, 0)
+
+
+def test_a_cox_head_has_the_baseline_and_the_medians_of_its_training_part(cohort):
+    predictions = pd.read_csv(cohort / "cox/predictions.csv", keep_default_na=False)
+    numbers = predictions[["time", "event", "risk", "predicted_time"]].apply(pd.to_numeric)
+    train = numbers[predictions["part"] == "train"]
+    curves = curves_of_cox(
+        breslow_baseline(*train[["time", "event", "risk"]].T.values), numbers.risk
+    )
+    median = curves.median
+    reached = np.isfinite(median)
+    np.testing.assert_allclose(numbers["predicted_time"][reached], median[reached], rtol=1e-8)
+    assert numbers["predicted_time"][~reached].isna().all()
+    expected = np.where(reached, "", "not reached")
+    assert predictions["time_flag"].tolist() == expected.tolist()
+
+    stored = read_curves(predictions.assign(risk=numbers.risk), cohort / "cox/draws.npz")
+    grid = np.linspace(0, numbers["time"].max(), 20)
+    np.testing.assert_allclose(stored.at(grid), curves.at(grid), atol=1e-6)
+    _, attributes = load_npz(cohort / "cox/draws.npz")
+    made = yaml.safe_load((cohort / "cox/config.yaml").read_text())
+    known = made["fitted"]["training_patients_sha256"]
+    assert attributes["training_patients_sha256"] == known
+
+
+def test_medians_of_time_bins_that_are_not_reached_say_so(cohort):
+    predictions = pd.read_csv(cohort / "nll/predictions.csv", keep_default_na=False)
+    curves = read_curves(predictions, cohort / "nll/draws.npz")
+    beyond = np.isinf(curves.median)
+    assert predictions["time_flag"].tolist() == np.where(beyond, "last edge", "").tolist()
+    time = np.where(beyond, curves.end, curves.median)
+    np.testing.assert_allclose(predictions["predicted_time"].astype(float), time, rtol=1e-8)
+
+
+def test_a_collapse_on_the_test_part_is_an_alarm(cohort, caplog):
+    """Six epochs at random weights: the draws are either spread, or the file and the log say so."""
+    state = load_file(cohort / "out/model.safetensors")
+    last = state["head.layers.1.weight"]
+    last[:, last.shape[1] // 2 :] = 0  # what the noise is multiplied by
+    save_file(state, cohort / "flat.safetensors")
+    predict_fold(
+        model=cohort / "flat.safetensors",
+        config=cohort / "out/config.yaml",
+        cohort=cohort / "cohort.csv",
+        patients=cohort / "patients.csv",
+        fold=cohort / "fold0.csv",
+        root=cohort,
+        predictions=cohort / "flat/p.csv",
+        draws=cohort / "flat/d.npz",
+        attention=cohort / "flat/a.npz",
+    )
+    alarms = load_npz(cohort / "flat/d.npz")[0]["alarms"].tolist()
+    assert any("the draws of a patient hardly differ" in alarm for alarm in alarms)
+    assert all(alarm in caplog.text for alarm in alarms)
+    assert not any("hardly differ" in a for a in load_npz(cohort / "out/draws.npz")[0]["alarms"])
 
 
 def test_attention_of_test_patients_sums_to_one_over_their_slides(cohort):
