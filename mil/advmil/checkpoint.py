@@ -38,9 +38,7 @@ def read_checkpoint(path: str | Path) -> tuple[Any, dict[str, Tensor]]:
         ) from error
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
-        found = (
-            ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        )
+        found = listed(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise InputError(
             [
                 f"{path.name}: no parameters under 'model'; AdvMIL's checkpoints have epoch, model "

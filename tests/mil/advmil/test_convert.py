@@ -386,9 +386,10 @@ def test_what_cannot_be_converted_says_why(tmp_path, change, options, sentence):
 
 
 def test_discriminators_belong_to_the_adversarial_head(tmp_path):
-    assert "head 'cox' has no discriminator" in refused(
-        tmp_path, generator("abmil", "0-0"), discriminator(), head="cox"
-    )[0]
+    assert (
+        "head 'cox' has no discriminator"
+        in refused(tmp_path, generator("abmil", "0-0"), discriminator(), head="cox")[0]
+    )
     assert "fusion is 'patch'; it must be instance or bag." in refused(
         tmp_path, generator("abmil"), discriminator(), fusion="patch"
     )
