@@ -4,7 +4,7 @@
 windows of 16, an adversarial head. Both sides start from the same parameters, take the same steps
 in the same order, on one thread and with deterministic algorithms; ours reads HDF5, the peer `.pt`.
 Every run is a process of its own; runs alternate and the least time of an epoch counts, in seconds
-of the core that it keeps busy (on a GPU: of the clock), so that a shared machine may be measured on.
+of the core that it keeps busy (on a GPU: of the clock), so that the machine may have other work.
 
 The peer does what the original does (`benchmarks/plain_advmil.py` has its networks): it reads every
 file in every epoch, takes the sixteen bags one by one, keeps the generator's graphs alive while the
@@ -155,7 +155,6 @@ def peer(root: Path, model: str, options: argparse.Namespace) -> dict:
     from mil.network import build_network
     from mil.seeds import seed_for
     from mil.training.determinism import deterministic
-    from mil.training.step import adam
 
     experiment, device = settings(model, options), torch.device(options.device)
     people = pd.read_csv(root / "patients.csv").merge(pd.read_csv(root / "fold0.csv"))
@@ -187,7 +186,10 @@ def peer(root: Path, model: str, options: argparse.Namespace) -> dict:
         if options.check and model == "esat":
             g.backbone.patch_encoder_layer.layers[0].self_attn.dropout = 0.0
         g.to(device), d.to(device)
-        optimiser = torch.optim.Adam(adam(g, 8e-5, 5e-4).param_groups, lr=8e-5, fused=None)
+        matrices = [p for p in g.parameters() if p.ndim > 1]
+        others = [p for p in g.parameters() if p.ndim <= 1]
+        decayed = {"params": matrices, "weight_decay": 5e-4}
+        optimiser = torch.optim.Adam([decayed, {"params": others}], lr=8e-5)
         judge_optimiser = torch.optim.Adam(d.parameters(), lr=8e-5)
         order = torch.Generator().manual_seed(seed_for(SEED, *seeds, "order"))
         if not options.check:

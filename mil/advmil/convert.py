@@ -70,11 +70,12 @@ def convert_advmil(
         missing, misshaped or unknown; an option that is needed.
     """
     fitted = _fitted(head, t_max, edges)
+    if discriminator is not None and head != "adversarial":
+        raise InputError([f"head {head!r} has no discriminator; leave out discriminator=..."])
     epoch, state = read_checkpoint(generator)
     of_generator = Parameters(Path(generator).name, state)
     model, in_dim, model_options = read_model(of_generator)
-    width = build_model(model, in_dim, **model_options).out_dim
-    found = read_head(of_generator, width)
+    found = read_head(of_generator, build_model(model, in_dim, **model_options).out_dim)
     head_options = {
         "adversarial": {**found, "distribution": distribution, "output": output},
         "time": {"layer_norm": found["layer_norm"], "output": output},
@@ -82,8 +83,6 @@ def convert_advmil(
     }.get(head, {})
     opponent = None
     if discriminator is not None:
-        if head != "adversarial":
-            raise InputError([f"head {head!r} has no discriminator; leave out discriminator=..."])
         _, opponent = read_checkpoint(discriminator)
         head_options |= _kind_of_discriminator(opponent, fusion, term)
     experiment = {
@@ -114,7 +113,7 @@ def convert_advmil(
 
     save_state(Path(to) / "model.safetensors", taken)
     files = [path for path in (generator, discriminator) if path is not None]
-    content = {
+    made = {
         "experiment": experiment,
         "fitted": fitted,
         "in_dim": in_dim,
@@ -124,7 +123,7 @@ def convert_advmil(
         "converted_from": {Path(path).name: sha256_file(path) for path in files},
     }
     with atomic(Path(to) / "config.yaml") as partial:
-        partial.write_text(yaml.safe_dump(content, sort_keys=True))
+        partial.write_text(yaml.safe_dump(made, sort_keys=True))
     log.info("%s: model %s %s, head %s %s", to, model, model_options, head, head_options)
     if head == "nll":
         log.warning(
