@@ -16,6 +16,8 @@ STAGES = {
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
     "write_report": "mil.report.page",
+    "convert_advmil": "mil.advmil.convert",
+    "export_advmil": "mil.advmil.export",
 }
 
 if __name__ == "__main__":

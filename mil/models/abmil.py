@@ -7,6 +7,7 @@ from mil.models import register
 from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
 from mil.nn.initialise import xavier_linear_
+from mil.nn.instance_linear import InstanceLinear
 
 
 @register("abmil")
@@ -44,7 +45,7 @@ class ABMIL(BagModel):
     ) -> None:
         super().__init__()
         self.out_dim = out
-        self.embed = nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.embed = nn.Sequential(InstanceLinear(in_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.pool = AttentionPool(hidden, hidden, gated, dropout=0.25 if dropout > 0 else 0.0)
         self.rho = nn.Sequential(nn.Linear(hidden, out), nn.ReLU(), nn.Dropout(dropout))
         xavier_linear_(self)

@@ -11,6 +11,7 @@ from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
 from mil.nn.genconv import GENConv, incoming
 from mil.nn.initialise import xavier_linear_
+from mil.nn.instance_linear import InstanceLinear
 from mil.problems import did_you_mean
 from mil.registry import UnknownNameError
 
@@ -72,7 +73,7 @@ class PatchGCN(BagModel):
             )
         self.edge_agg = edge_agg
         self.out_dim = out
-        self.fc = nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.fc = nn.Sequential(InstanceLinear(in_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.convs = nn.ModuleList(GENConv(hidden) for _ in range(num_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(num_layers - 1))
         self.drop = nn.Dropout(0.1 if dropout > 0 else 0.0)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from mil.bags import REGION
+from mil.nn.instance_linear import InstanceLinear
 
 
 class RegionEmbedding(nn.Sequential):
@@ -21,7 +22,7 @@ class RegionEmbedding(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, width: int) -> None:
-        super().__init__(nn.Linear(in_dim, width), nn.LayerNorm(width), nn.ReLU())
+        super().__init__(InstanceLinear(in_dim, width), nn.LayerNorm(width), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the regions [M, H]."""

@@ -19,6 +19,7 @@ from mil.bags import Bag
 from mil.discriminator import Discriminator
 from mil.heads.base import Labels
 from mil.network import Network
+from mil.nn.instance_linear import kept_products
 from mil.nn.segments import at_least_single
 from mil.survival.losses.adversarial import discriminator_loss
 from mil.training.settings import TrainingError
@@ -117,9 +118,10 @@ class Stepper:
         if not self.network.head.usable(labels):
             record.skipped = True
             return record
-        if self.discriminator is not None:
-            self.improve_discriminator(window, labels, record)
-        self.improve_network(window, labels, record)
+        with kept_products(self.network.model):  # its weights change at the end of this only
+            if self.discriminator is not None:
+                self.improve_discriminator(window, labels, record)
+            self.improve_network(window, labels, record)
         for _ in range(1, self.network.head.updates):
             further = StepRecord()
             self.improve_network(window, labels, further)

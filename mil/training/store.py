@@ -31,3 +31,12 @@ def load_network_state(path: str | Path) -> dict[str, Tensor]:
     """Return the state of the network alone, without the discriminator it was trained against."""
     state = load_file(path)
     return {name: value for name, value in state.items() if not name.startswith(OPPONENT)}
+
+
+def load_discriminator_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the state of the discriminator alone; empty where there was none."""
+    return {
+        name.removeprefix(OPPONENT): value
+        for name, value in load_file(path).items()
+        if name.startswith(OPPONENT)
+    }

@@ -4,21 +4,25 @@ import numpy as np
 import pytest
 import torch
 from examples import example_bag
+from torch.utils.flop_counter import FlopCounterMode
 
 from mil.bags import pack
 from mil.heads import head_names
 from mil.heads.base import Labels
+from mil.models import model_names
 from mil.network import build_network
+from mil.nn import instance_linear
+from mil.nn.instance_linear import InstanceLinear
 from mil.training.step import Stepper, StepRecord, adam
 
 BAG = pack([example_bag(32, seed=i, name=str(i)) for i in range(4)])
 TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 
 
-def stepper(head="adversarial", l1=1e-5, precision=torch.float32, **options):
+def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil", **options):
     torch.manual_seed(0)
     fitted = {"t_ref": 9.0, "edges": [0, 4.0, 6.0, float("inf")]}
-    experiment = {"model": "abmil", "head": head, "head_options": options}
+    experiment = {"model": model, "head": head, "head_options": options}
     network = build_network(experiment, 24, fitted, standardise=False)
     return Stepper(
         network,
@@ -156,6 +160,27 @@ def test_decay_of_adamw_is_beside_the_gradient():
         moved[kind] = 1 - layer.weight[0, 0].item()
     assert moved["adam"] == pytest.approx(0.1, abs=1e-6)
     assert moved["adamw"] == pytest.approx(0.1 + 0.1 * 0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("model", model_names())
+@pytest.mark.parametrize("head", ["adversarial", "cox"])
+def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatch, model, head):
+    """Both passes over a window have the same weights; the second takes the first's product."""
+    states, work = [], []
+    for room in (0, instance_linear.KEPT):
+        monkeypatch.setattr(instance_linear, "KEPT", room)
+        s = stepper(head, model=model)
+        torch.manual_seed(2)  # the same dropout
+        with FlopCounterMode(display=False) as counted:
+            for _ in range(2):
+                s.step(APART, Labels.of(TIME, EVENT))
+        work.append(counted.get_total_flops())
+        states.append([*s.network.parameters(), *(s.discriminator or s.network).parameters()])
+        kept = [m for m in s.network.modules() if getattr(m, "products", None) is not None]
+        assert not kept  # memory is given back
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    first = next(m for m in s.network.model.modules() if isinstance(m, InstanceLinear))
+    assert work[0] - work[1] == 2 * (2 * 128 * first.in_features * first.out_features)
 
 
 APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]

@@ -1,0 +1,1 @@
+"""Checkpoints of AdvMIL's published code: to this project's fold folders and back."""
