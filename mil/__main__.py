@@ -15,6 +15,11 @@ STAGES = {
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
     "write_report": "mil.report.page",
+    "predict_cohort": "mil.cohort_prediction",
+    "join_models": "mil.ensemble",
+    "evaluate_predicted": "mil.cohort_evaluation",
+    "draw_predicted_heatmaps": "mil.heatmaps",
+    "write_predicted_report": "mil.report.predicted_page",
 }
 
 if __name__ == "__main__":

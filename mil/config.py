@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mil.config_encoders import check_encoders, encoder_settings
+from mil.config_predict import check_predict
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
@@ -66,6 +67,7 @@ def check_config(
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
+        ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
     ]
     return [problem for keys, check in checks if not keys & skip for problem in check()]
 
@@ -74,8 +76,10 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the settings of each experiment by name, with ``training`` merged in.
 
     Each has ``name, model, head, encoder, training, model_options, head_options`` and
-    ``permute_labels``, which is None: labels are as they are.
+    ``permute_labels``, which is None: labels are as they are. None without a slide table.
     """
+    if not config["slides"]:  # nothing is trained
+        return {}
     return {
         entry["name"]: {
             "name": entry["name"],

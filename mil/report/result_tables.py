@@ -141,3 +141,54 @@ def best(rows: Sequence[MainRow]) -> MainRow | None:
     """Return the row with the highest C, None if no C is defined."""
     defined = [row for row in rows if row.value != NONE]
     return max(defined, key=lambda row: float(row.value), default=None)
+
+
+@dataclass(frozen=True)
+class PredictedRow:
+    """One measure of an experiment on a predicted cohort, as text."""
+
+    measure: str
+    ensemble: str
+    interval: str
+    mean: str
+    mean_interval: str
+    models: list[str]
+    n: int
+    events: int
+
+
+def predicted_rows(table: pd.DataFrame, unit: str) -> list[PredictedRow]:
+    """Return what the metrics of a predicted cohort say of the ensemble and of each model."""
+    rows = []
+    for metric in table.loc[table["fold"] == "ensemble", "metric"]:
+        its = table[table["metric"] == metric].set_index("fold")
+        of_models = its[its.index.str.isdigit()]["value"]
+        whole, digits = its.loc["ensemble"], 1 if metric.startswith("mae_") else 3
+        known = "mean" in its.index
+        rows.append(
+            PredictedRow(
+                _label_of_ensemble(metric, unit),
+                _cell({**whole, "metric": metric}, whole).value,
+                _interval(whole, digits),
+                _number(its.loc["mean", "value"], digits) if known else NONE,
+                _interval(its.loc["mean"], digits) if known else NONE,
+                [_number(value, digits) for value in of_models],
+                int(whole["n"]),
+                int(whole["events"]),
+            )
+        )
+    return rows
+
+
+def predicted_warnings(name: str, table: pd.DataFrame, unit: str) -> list[str]:
+    """Return a sentence for every reason that a metric of the ensemble or of a model carries."""
+    own = table[(table["fold"] != "mean") & (table["reason"] != "")]
+    return [
+        f"{name}, {'ensemble' if row.fold == 'ensemble' else f'model of fold {row.fold}'}: "
+        f"{_label_of_ensemble(row.metric, unit)}: {row.reason}."
+        for row in own.itertuples()
+    ]
+
+
+def _label_of_ensemble(metric: str, unit: str) -> str:
+    return _label(metric, unit).removesuffix(", mean over folds")

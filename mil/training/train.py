@@ -13,6 +13,7 @@ import yaml
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mil.bag_folder import BagFolder
+from mil.feature_origin import feature_origin
 from mil.heads import HEADS
 from mil.labels import describe_skipped, patients_sha256, read_fold
 from mil.network import build_network
@@ -59,7 +60,7 @@ def train_model(
     fold_index : number of the fold.
     model : output, safetensors: network, feature scaling and discriminator of the chosen epoch.
     config : output, YAML: all that prediction needs, with the fitted values and the SHA-256 of the
-        sorted training patients they were fitted on.
+        sorted training patients they were fitted on, and what their features come from.
     history : output, CSV, a row an epoch (``mil.training.history.Epoch``).
 
     Raises
@@ -171,6 +172,7 @@ def train_model(
         experiment={**experiment, "training": asdict(settings)},
         fitted={**fitted, "training_patients_sha256": patients_sha256(train["patient_id"])},
         in_dim=bags.width,
+        features=feature_origin(cohort, train["patient_id"]),
         seed=seed,
         fold_index=fold_index,
         chosen_epoch=chosen.epoch,
