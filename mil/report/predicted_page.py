@@ -125,9 +125,7 @@ def _without_follow_up(
     return pd.DataFrame(reasons, columns=columns)
 
 
-def _seen(
-    names: Sequence[str], predictions: Paths, joined: Mapping[str, pd.DataFrame]
-) -> list[str]:
+def _seen(names: Sequence[str], predictions: Paths) -> list[str]:
     """Return a sentence for each model that was trained or chosen on patients of the cohort."""
     per_experiment = len(predictions) // len(names)
     found = []
