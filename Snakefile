@@ -142,7 +142,9 @@ rule evaluate:
         trained_here,
         rules.compare_experiments.output,
         collect(
-            "<results>/evaluation/{experiment}/heatmaps.jpg", experiment=EXPERIMENTS
+            "<results>/evaluation/{experiment}/{figure}",
+            experiment=EXPERIMENTS,
+            figure=["heatmaps.jpg", "predicted_times.svg"],
         ),
 
 

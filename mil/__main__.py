@@ -12,6 +12,7 @@ STAGES = {
     "train_model": "mil.training",
     "predict_fold": "mil.prediction",
     "evaluate_experiment": "mil.evaluation",
+    "draw_distributions": "mil.distributions.draw",
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
     "write_report": "mil.report.page",

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mil.compared_experiment import ComparedExperiment
+from mil.compared_experiment import BESIDE, ComparedExperiment
 from mil.comparison_text import describe_comparison
 from mil.figures import save_figure
-from mil.fold_metrics import MEAN
+from mil.fold_metrics import MEAN, POOLED
 from mil.fold_predictions import FoldPredictions, PredictionError, read_predictions
 from mil.forest import draw_forest
 from mil.survival.metrics.bootstrap import bootstrap_concordance, percentile_interval
@@ -76,11 +76,18 @@ def _read_experiment(name: str, metrics: pd.DataFrame) -> ComparedExperiment:
         name,
         *(float(own[column]) for column in ("value", "low", "high", "sd_over_folds")),
         pair_weighted_c=float(mean.loc["c_index_pair_weighted", "value"]),
+        **{name: _over_all(metrics, name) for name in BESIDE},
         n=int(own["n"]),
         events=int(own["events"]),
         folds=len(_of_folds(metrics)),
         reason="" if pd.isna(own["reason"]) else own["reason"],
     )
+
+
+def _over_all(metrics: pd.DataFrame, metric: str) -> float:
+    """Return a metric over all folds, NaN where the head does not have it."""
+    own = metrics[(metrics["metric"] == metric) & metrics["fold"].isin([MEAN, POOLED])]
+    return float(own["value"].iloc[0]) if len(own) else np.nan
 
 
 def _of_folds(metrics: pd.DataFrame) -> np.ndarray:

@@ -10,6 +10,12 @@ from mil.compared_experiment import ComparedExperiment
 WIDTH = 100
 _NAME = 26  # a longer name has a line of its own
 _NO_VALUE = "-"
+_BESIDE = (
+    "Uno C: pairs weighted for censoring, up to the tau in metrics.csv. Scaled IBS: 1 - integrated "
+    "Brier score / that of the training part's Kaplan-Meier curve; 0 or less is no better than the "
+    "same curve for everybody. D-cal. p: small means that the predicted probabilities are wrong. A "
+    "dash: the head does not have it."
+)
 
 
 def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> str:
@@ -26,6 +32,14 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
         header, *cells = [line[:4] + line[6:] for line in [header, *cells]]
     if len(rows) == 1:  # nothing to compare with
         header, *cells = [line[:-1] for line in [header, *cells]]
+    beside = [["experiment", "Uno C", "scaled IBS", "D-cal. p"], *map(_cells_beside, rows)]
+    lines = [*_heading(rows, bootstrap), "", *_table([header, *cells]), *_notes(rows), ""]
+    return "\n".join([*lines, *_table(beside), *_wrapped(_BESIDE)]) + "\n"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return cells in aligned columns, between rules; the first line is the header."""
+    header, *cells = lines
     widths = [max(len(line[k]) for line in [header, *cells]) for k in range(1, len(header))]
     name_width = min(_NAME, max(len(line[0]) for line in [header, *cells]))
     table = []
@@ -37,8 +51,7 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
         values = [cell.rjust(width) for cell, width in zip(line[1:], widths, strict=True)]
         table.append("  ".join([name.ljust(name_width), *values]).rstrip())
     rule = "-" * max(map(len, table))
-    table.insert(1, rule)
-    return "\n".join([*_heading(rows, bootstrap), "", *table, rule, *_notes(rows)]) + "\n"
+    return [table[0], rule, *table[1:], rule]
 
 
 def _heading(rows: Sequence[ComparedExperiment], bootstrap: int) -> list[str]:
@@ -91,6 +104,12 @@ def _cells(row: ComparedExperiment, *, is_best: bool) -> list[str]:
         for value in (row.c_index, row.sd_over_folds)
     )
     return [row.experiment, c_index, interval, spread, str(row.n), str(row.events), difference]
+
+
+def _cells_beside(row: ComparedExperiment) -> list[str]:
+    values = (row.uno_c, row.ibs_scaled, row.d_calibration_p)
+    uno, scaled, p = (_NO_VALUE if np.isnan(value) else f"{value:.3f}" for value in values)
+    return [row.experiment, uno, scaled, "< 0.001" if row.d_calibration_p < 0.001 else p]
 
 
 def _sizes(rows: Sequence[ComparedExperiment]) -> set[tuple[int, int]]:

@@ -16,6 +16,7 @@ from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
 OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
+IN_A_YEAR = {"days": 365.25, "weeks": 52.18, "months": 12, "years": 1}
 NOT_CLAM = (*OURS, "preset", "drop", "process_list")  # the others are CLAM's
 
 
@@ -111,6 +112,12 @@ def tissue_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     if tissue["preset"] != "default":
         chosen |= {k: v for k, v in tissue.items() if k not in NOT_CLAM and v is not None}
     return chosen
+
+
+def horizons(config: Mapping[str, Any]) -> list[float]:
+    """Return the times of the AUC in the unit of the patient table: 1, 3 and 5 years unless set."""
+    given = config["evaluation"]["horizons"]
+    return given or [years * IN_A_YEAR[config["unit"]] for years in (1, 3, 5)]
 
 
 def fold_count(config: Mapping[str, Any]) -> int:

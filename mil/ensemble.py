@@ -12,8 +12,7 @@ from mil.fold_parts import SEEN
 from mil.prediction import set_times
 from mil.problems import InputError
 from mil.risk_groups import GROUPS
-from mil.stored_curves import read_curves
-from mil.survival.curves import SurvivalCurves
+from mil.stored_curves import joined_arrays, read_curves
 from mil.survival.mean_curves import mean_curves, restricted_mean
 from wsi.storage import save_npz
 
@@ -42,8 +41,8 @@ def join_models(
         ``votes_high`` those that call its risk high, each by the threshold of its own training
         part; ``group`` is what most say, high where they are even.
     curves : output, npz: patient_id [n], knots [1 or n, m] and survival [1 or n, m] of the curves
-        (one row where all patients share it), straight (lines, or steps) and end, after which they
-        are kept flat. No knots for heads without curves.
+        (one row where all patients share it), straight (lines, or steps), end, after which they
+        are kept flat, and draws, how many each is made of. Heads without curves have only the ids.
 
     Raises
     ------
@@ -71,7 +70,7 @@ def join_models(
     joined["votes_high"], joined["group"] = _votes(tables)
     columns = ["patient_id", "seen_by", "risk", "predicted_time", "time_flag"]
     write_predictions(ensemble, joined, [*columns, *interval_columns(), "votes_high", "group"])
-    save_npz(curves, patient_id=np.array(patients), **_stored(mean))
+    save_npz(curves, patient_id=np.array(patients), **joined_arrays(mean))
     log.info("%d models, %d patients", len(tables), len(joined))
 
 
@@ -88,20 +87,3 @@ def _votes(tables: Sequence[pd.DataFrame]) -> tuple[np.ndarray | str, np.ndarray
         return "", ""
     votes = sum((table["group"] == high).to_numpy(np.int64) for table in tables)
     return votes, np.where(2 * votes >= len(tables), high, low)
-
-
-def _stored(curves: SurvivalCurves | None) -> dict[str, np.ndarray]:
-    if curves is None:
-        nothing = np.zeros((1, 0))
-        return {"knots": nothing, "survival": nothing}
-    return {
-        "knots": _once(curves.knots),
-        "survival": _once(curves.survival),
-        "straight": np.array(curves.straight),
-        "end": np.float64(curves.end),
-    }
-
-
-def _once(rows: np.ndarray) -> np.ndarray:
-    """Return the one row that all patients share, or all rows."""
-    return rows[:1] if (rows == rows[:1]).all() else rows

@@ -1,15 +1,18 @@
 """Predictions of an experiment, fold by fold, as its evaluation and its comparison read them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mil.problems import InputError
+from mil.stored_curves import read_alarms, read_curves
+from mil.survival.curves import SurvivalCurves
+from mil.survival.metrics.brier import brier_grid
 
-COLUMNS = ["patient_id", "part", "time", "event", "risk", "predicted_time"]
+COLUMNS = ["patient_id", "part", "time", "event", "risk", "predicted_time", "time_flag"]
 
 
 class PredictionError(InputError):
@@ -23,12 +26,17 @@ class FoldPredictions:
     Parameters
     ----------
     fold : its number, from 0.
-    train, test : tables with patient_id, time, event, risk, predicted_time (NaN where none).
+    train, test : tables with patient_id, time, event, risk, predicted_time (NaN where none)
+        and time_flag (see ``mil.prediction``).
+    curves : survival curves of the test patients; None where the head has none or nobody asked.
+    alarms : sentences on degenerate predictions of the test part.
     """
 
     fold: int
     train: pd.DataFrame
     test: pd.DataFrame
+    curves: SurvivalCurves | None = None
+    alarms: tuple[str, ...] = ()
 
     @property
     def finite(self) -> bool:
@@ -41,19 +49,39 @@ class FoldPredictions:
         return tuple(self.test[name].to_numpy() for name in ("time", "event", "risk"))
 
     @property
+    def training(self) -> tuple[np.ndarray, np.ndarray]:
+        """Time and event of the training patients."""
+        return tuple(self.train[name].to_numpy() for name in ("time", "event"))
+
+    @property
+    def grid(self) -> np.ndarray:
+        """Times at which curves are judged: ``brier_grid``, empty where there is none."""
+        if not len(self.test) or not self.train["event"].any():
+            return np.zeros(0)
+        return brier_grid(*self.training, self.test["time"])
+
+    @property
     def patients(self) -> list[str]:
         """Ids of the test patients."""
         return self.test["patient_id"].tolist()
 
 
-def read_predictions(paths: Sequence[str | Path]) -> list[FoldPredictions]:
+def read_predictions(
+    paths: Sequence[str | Path], draws: Sequence[str | Path] | None = None
+) -> list[FoldPredictions]:
     """Read the ``predictions.csv`` of all folds, in the order given.
+
+    Parameters
+    ----------
+    paths : one a fold.
+    draws : ``draws.npz`` of each, for survival curves and alarms.
 
     Raises
     ------
     PredictionError : all mistakes of all files.
     """
-    tables = [pd.read_csv(path, dtype={"patient_id": str, "part": str}) for path in paths]
+    text = {"patient_id": str, "part": str, "time_flag": str}
+    tables = [pd.read_csv(path, dtype=text) for path in paths]
     problems = [
         f"{path}: {sentence}"
         for path, table in zip(paths, tables, strict=True)
@@ -61,9 +89,15 @@ def read_predictions(paths: Sequence[str | Path]) -> list[FoldPredictions]:
     ]
     if problems:
         raise PredictionError(problems)
-    return [
+    folds = [
         FoldPredictions(fold, *(_part(table, part) for part in ("train", "test")))
         for fold, table in enumerate(tables)
+    ]
+    if draws is None:
+        return folds
+    return [
+        replace(fold, curves=read_curves(fold.test, path), alarms=read_alarms(path))
+        for fold, path in zip(folds, draws, strict=True)
     ]
 
 
@@ -85,7 +119,8 @@ def first_repeat(folds: Sequence[FoldPredictions]) -> list[FoldPredictions]:
 
 
 def _part(table: pd.DataFrame, part: str) -> pd.DataFrame:
-    return table[table["part"] == part].drop(columns="part").reset_index(drop=True)
+    own = table[table["part"] == part].drop(columns="part")
+    return own.fillna({"time_flag": ""}).reset_index(drop=True)
 
 
 def _mistakes(table: pd.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mil.fold_metrics import MetricRow
+from mil.fold_metrics import POOLED, MetricRow
 from mil.fold_predictions import FoldPredictions, first_repeat
 from mil.seeds import seed_for
 from mil.survival.metrics.kaplan_meier import KaplanMeier, kaplan_meier
@@ -15,7 +15,6 @@ from mil.survival.metrics.logrank import LogRank, logrank, permutation_p
 from wsi.storage import atomic
 
 GROUPS = ("low", "high")
-POOLED = "pooled"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mil.config import (
     experiments,
     fold_count,
     fold_files,
+    horizons,
     load_config,
     tissue_parameters,
 )
@@ -78,13 +79,18 @@ EXPERIMENTS = experiments(config)
 FOLDS = range(fold_count(config))
 PREDICTED = predicted_cohorts(config, TABLES, len(FOLDS))
 OWN_ENCODERS = sorted({settings["encoder"] for settings in EXPERIMENTS.values()})
-ENCODED = {
-    name: list(OWN_SLIDES) for name in OWN_ENCODERS
-}  # slides whose features are read
+ENCODED = {name: list(OWN_SLIDES) for name in OWN_ENCODERS}  # slides that each encodes
 for cohort in PREDICTED.values():
     for name in cohort.encoders:
         ENCODED[name] = list(dict.fromkeys([*ENCODED.get(name, []), *cohort.slides]))
 ENCODERS = {name: encoder_settings(name, config) for name in sorted(ENCODED)}
+DISTRIBUTIONS = [  # figures of predicted distributions
+    "chosen_patients",
+    "intervals",
+    "predicted_times",
+    "calibration",
+    "over_time",
+]
 PERMUTED = {
     f"{name}.permuted{repeat}": {**settings, "permute_labels": repeat}
     for name, settings in EXPERIMENTS.items()
@@ -287,3 +293,14 @@ def memory_of_encoder(wildcards, input, attempt):
 def this_attempt(wildcards, attempt):
     """Which attempt this is, from 1."""
     return attempt
+
+
+def distribution_figure(name):
+    """One of the figures of an experiment's predicted distributions, for the workflow's report."""
+    return report(
+        f"<results>/evaluation/{{experiment}}/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category="4 Evaluation",
+        subcategory="Distributions",
+        labels={"experiment": "{experiment}", "figure": name.replace("_", " ")},
+    )

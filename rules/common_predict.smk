@@ -27,6 +27,13 @@ def model_of_fold(wildcards):
     return PREDICTED[wildcards.cohort].model_files(wildcards.experiment, wildcards.fold)
 
 
+def training_of_models(wildcards):
+    """Predictions of the training part of each fold's model, where they are known."""
+    cohort = PREDICTED[wildcards.cohort]
+    files = [cohort.model_files(wildcards.experiment, fold) for fold in cohort.folds]
+    return [its["trained"] for its in files if "trained" in its]
+
+
 def of_predicted_patient(wildcards):
     """Feature files of a patient's slides in a further cohort, in the order of its table."""
     return [

@@ -1,4 +1,4 @@
-"""predictions -> metrics, comparisons, heatmaps."""
+"""predictions -> metrics, comparisons, distributions, heatmaps."""
 
 
 rule evaluate_experiment:
@@ -7,11 +7,15 @@ rule evaluate_experiment:
         predictions=collect(
             "<results>/models/{{experiment}}/fold{fold}/predictions.csv", fold=FOLDS
         ),
+        draws=collect(
+            "<results>/models/{{experiment}}/fold{fold}/draws.npz", fold=FOLDS
+        ),
         histories=collect(
             "<results>/models/{{experiment}}/fold{fold}/history.csv", fold=FOLDS
         ),
     output:
         metrics="<results>/evaluation/{experiment}/metrics.csv",
+        alarms="<results>/evaluation/{experiment}/alarms.csv",
         curves="<results>/evaluation/{experiment}/kaplan_meier.csv",
         kaplan_meier=report(
             "<results>/evaluation/{experiment}/kaplan_meier.svg",
@@ -38,6 +42,7 @@ rule evaluate_experiment:
         mem_mb=2000,
         runtime=30,
     params:
+        horizons=horizons(config),
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
         unit=config["unit"],
@@ -46,6 +51,47 @@ rule evaluate_experiment:
         "evaluation of {wildcards.experiment}"
     script:
         "../workflow_scripts/evaluate_experiment.py"
+
+
+rule draw_distributions:
+    """Draw predicted survival curves, intervals and times, and whether they are right."""
+    input:
+        predictions=collect(
+            "<results>/models/{{experiment}}/fold{fold}/predictions.csv", fold=FOLDS
+        ),
+        draws=collect(
+            "<results>/models/{{experiment}}/fold{fold}/draws.npz", fold=FOLDS
+        ),
+    output:
+        chosen_patients=distribution_figure("chosen_patients"),
+        chosen_patients_csv="<results>/evaluation/{experiment}/chosen_patients.csv",
+        intervals=distribution_figure("intervals"),
+        intervals_csv="<results>/evaluation/{experiment}/intervals.csv",
+        predicted_times=distribution_figure("predicted_times"),
+        predicted_times_csv="<results>/evaluation/{experiment}/predicted_times.csv",
+        calibration=distribution_figure("calibration"),
+        calibration_csv="<results>/evaluation/{experiment}/calibration.csv",
+        over_time=distribution_figure("over_time"),
+        over_time_csv="<results>/evaluation/{experiment}/over_time.csv",
+    log:
+        "<logs>/draw_distributions/{experiment}.log",
+    benchmark:
+        "<benchmarks>/draw_distributions/{experiment}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=config["seed"],
+        unit=config["unit"],
+        code=code_digest("mil.distributions.draw"),
+    message:
+        "distributions of {wildcards.experiment}"
+    script:
+        "../workflow_scripts/draw_distributions.py"
 
 
 rule draw_heatmaps:

@@ -116,7 +116,12 @@ rule evaluate_predicted:
         predictions=of_predicted(
             "<results>/predict/{cohort}/models/{experiment}/fold{fold}/predictions.csv"
         ),
+        draws=of_predicted(
+            "<results>/predict/{cohort}/models/{experiment}/fold{fold}/draws.npz"
+        ),
         ensemble="<results>/predict/{cohort}/models/{experiment}/ensemble/predictions.csv",
+        joined_curves="<results>/predict/{cohort}/models/{experiment}/ensemble/curves.npz",
+        trained=training_of_models,
     output:
         metrics="<results>/predict/{cohort}/evaluation/{experiment}/metrics.csv",
         curves="<results>/predict/{cohort}/evaluation/{experiment}/kaplan_meier.csv",

@@ -28,6 +28,26 @@ rule write_report:
         heatmaps=collect(
             "<results>/evaluation/{experiment}/heatmaps.jpg", experiment=EXPERIMENTS
         ),
+        chosen_patients=collect(
+            "<results>/evaluation/{experiment}/chosen_patients.svg",
+            experiment=EXPERIMENTS,
+        ),
+        intervals=collect(
+            "<results>/evaluation/{experiment}/intervals.svg", experiment=EXPERIMENTS
+        ),
+        predicted_times=collect(
+            "<results>/evaluation/{experiment}/predicted_times.svg",
+            experiment=EXPERIMENTS,
+        ),
+        calibration=collect(
+            "<results>/evaluation/{experiment}/calibration.svg", experiment=EXPERIMENTS
+        ),
+        over_time=collect(
+            "<results>/evaluation/{experiment}/over_time.svg", experiment=EXPERIMENTS
+        ),
+        alarms=collect(
+            "<results>/evaluation/{experiment}/alarms.csv", experiment=EXPERIMENTS
+        ),
         comparison="<results>/evaluation/comparison.csv",
         forest="<results>/evaluation/forest.svg",
         thumbnails=collect("<results>/tissue/{slide}.jpg", slide=SHOWN),
@@ -59,6 +79,7 @@ rule write_report:
         root=results_folder,
         version=version,
         note=config["note"],
+        distributions=DISTRIBUTIONS,
         speeds=f"{config['results']}/benchmarks/encoding",
         code=code_digest("mil.report.page"),
     message:

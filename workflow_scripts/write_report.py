@@ -23,6 +23,8 @@ run_job(
     heatmaps=list(snakemake.input.heatmaps),
     comparison=snakemake.input.comparison,
     forest=snakemake.input.forest,
+    distributions={name: list(snakemake.input[name]) for name in snakemake.params.distributions},
+    alarms=list(snakemake.input.alarms),
     citation=snakemake.input.citation,
     version=snakemake.params.version,
     note=snakemake.params.note,

@@ -40,6 +40,8 @@ def write_report(
     heatmaps: Paths,
     comparison: str | Path,
     forest: str | Path,
+    distributions: Mapping[str, Paths],
+    alarms: Paths,
     citation: str | Path,
     version: str,
     note: str = "",
@@ -65,6 +67,9 @@ def write_report(
     metrics, kaplan_meier, training_curves, heatmaps : files of each experiment, in the order of
         ``mil.config.experiments``; a CSV of the same name lies beside each SVG.
     comparison, forest : ``evaluation/comparison.csv`` and ``evaluation/forest.svg``.
+    distributions : files of each experiment for each figure of ``mil.distributions.draw``; a CSV of
+        the same name lies beside each SVG.
+    alarms : ``alarms.csv`` of each experiment.
     citation : CITATION.cff of this software.
     version : of this software, with a digest of its code.
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
@@ -113,6 +118,7 @@ def write_report(
             *provenance.mixed_weights(slide_facts["made_by"]),
             *provenance.seen_before(slide_facts["made_by"], every),
             *cohort_flow.fold_warnings(cohort["folds"]),
+            *result_tables.alarm_warnings(dict(zip(named, alarms, strict=True))),
             *result_tables.metric_warnings(measured, config["unit"]),
         ],
         "forest": slide_pictures.inlined(forest),
@@ -120,6 +126,10 @@ def write_report(
             _experiment(settings, config["training"], *paths)
             for settings, paths in zip(named.values(), figures, strict=True)
         ],
+        "distributions": {
+            name: _distributions({figure: paths[k] for figure, paths in distributions.items()})
+            for k, name in enumerate(named)
+        },
     }
     with atomic(report) as partial:
         partial.write_text(render("page.html", context), encoding="utf-8")
@@ -199,13 +209,14 @@ def _results(
     measured: Mapping[str, pd.DataFrame], comparison: pd.DataFrame, unit: str
 ) -> dict[str, Any]:
     rows = result_tables.main_rows(measured, comparison)
-    measures, cells = result_tables.further_measures(measured, unit)
     return {
         "main": rows,
-        "measures": measures,
         "best": result_tables.best(rows),
         "measured": {row.experiment: row for row in rows},
-        "cells": cells,
+        "measures": {
+            table: result_tables.further_measures(measured, unit, table)
+            for table in result_tables.TABLES
+        },
     }
 
 
@@ -220,4 +231,13 @@ def _experiment(
         **settings,
         "own": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in own.items()),
         **dict(zip(names, map(slide_pictures.inlined, pictures), strict=True)),
+    }
+
+
+def _distributions(figures: Mapping[str, str | Path]) -> dict[str, str]:
+    """Return the figures of an experiment that show something: those whose CSV has rows."""
+    return {
+        name: slide_pictures.inlined(path)
+        for name, path in figures.items()
+        if len(pd.read_csv(Path(path).with_suffix(".csv")))
     }

@@ -11,11 +11,34 @@ PRIMARY = "c_index"
 _LABELS = {
     "c_index": "Harrell’s C, mean over folds",
     "c_index_pair_weighted": "C, folds weighted by pairs",
+    "uno_c": "Uno’s C",
+    "antolini_c": "Antolini’s C",
+    "auc_mean": "AUC, mean over time",
+    "mae_pseudo": "Absolute error, pseudo-observations ({unit})",
+    "mae_margin": "Absolute error, margin ({unit})",
     "mae_uncensored": "Absolute error, events only ({unit})",
     "mae_hinge": "Absolute error, hinge ({unit})",
     "logrank_chi2": "Log-rank χ²",
     "logrank_p": "Log-rank p",
     "logrank_permutation_p": "Log-rank p by permutation",
+    "ibs": "Integrated Brier score (IBS)",
+    "ibs_km": "IBS of the Kaplan–Meier curve",
+    "ibs_scaled": "Scaled IBS",
+    "d_calibration_chi2": "D-calibration χ²",
+    "d_calibration_p": "D-calibration p",
+    "coverage_50": "Coverage of the 50 % interval",
+    "coverage_80": "Coverage of the 80 % interval",
+    "coverage_95": "Coverage of the 95 % interval",
+    "coverage_50_events": "Coverage, 50 %, events only",
+    "coverage_80_events": "Coverage, 80 %, events only",
+    "coverage_95_events": "Coverage, 95 %, events only",
+}
+# The tables of further measures, by how their metrics begin.
+TABLES = {
+    "ranking": ("c_index_", "uno_", "antolini_", "auc_", "logrank_"),
+    "times": ("mae_",),
+    "probabilities": ("ibs", "d_calibration_"),
+    "coverage": ("coverage_",),
 }
 NONE = "–"
 
@@ -31,9 +54,11 @@ class MainRow:
     folds: list[str]
     difference: str
     difference_interval: str
+    uno: str
+    ibs_scaled: str
+    d_calibration_p: str
     n: int
     events: int
-    pairs: str
 
 
 @dataclass(frozen=True)
@@ -70,49 +95,64 @@ def main_rows(metrics: Mapping[str, pd.DataFrame], comparison: pd.DataFrame) -> 
                 [_number(value) for value in its[its["fold"] != "mean"]["value"]],
                 _number(row["difference"], signed=True) if rows else "reference",
                 _interval(difference, signed=True),
+                _number(row["uno_c"]),
+                _number(row["ibs_scaled"]),
+                _p_value(row["d_calibration_p"]),
                 int(mean["n"]),
                 int(mean["events"]),
-                NONE if pd.isna(mean["pairs"]) else f"{mean['pairs']:.0f}",
             )
         )
     return rows
 
 
 def further_measures(
-    metrics: Mapping[str, pd.DataFrame], unit: str
+    metrics: Mapping[str, pd.DataFrame], unit: str, table: str
 ) -> tuple[list[str], dict[str, list[Cell]]]:
-    """Return the names of all other measures over all folds, and the cells of each experiment.
+    """Return the names of the measures of one of `TABLES`, and the cells of each experiment.
 
-    An experiment has the measures that its head allows; the others are dashes.
+    Both over all folds. An experiment has the measures that its head allows; the others are dashes.
     """
+    starts = TABLES[table]
     found: dict[str, dict[str, Cell]] = {}
-    for name, table in metrics.items():
-        own = table[(table["metric"] == PRIMARY) & (table["fold"] == "mean")].iloc[0]
-        over_all = table[table["fold"].isin(["mean", "pooled"]) & (table["metric"] != PRIMARY)]
-        found[name] = {row["metric"]: _cell(row, own) for row in over_all.to_dict("records")}
+    for name, its in metrics.items():
+        own = its[(its["metric"] == PRIMARY) & (its["fold"] == "mean")].iloc[0]
+        over_all = its[its["fold"].isin(["mean", "pooled"]) & (its["metric"] != PRIMARY)]
+        found[name] = {
+            row["metric"]: _cell(row, own, unit)
+            for row in over_all.to_dict("records")
+            if row["metric"].startswith(starts)
+        }
     known = [metric for metric in _LABELS if any(metric in cells for cells in found.values())]
-    known += sorted({metric for cells in found.values() for metric in cells} - set(known))
+    others = {metric for cells in found.values() for metric in cells} - set(known)
+    known += sorted(others, key=lambda metric: (len(metric), metric))  # horizons by their length
     rows = {name: [cells.get(metric, Cell()) for metric in known] for name, cells in found.items()}
     return [_label(metric, unit) for metric in known], rows
 
 
-def _cell(row: Mapping[str, Any], own: Mapping[str, Any]) -> Cell:
+def _cell(row: Mapping[str, Any], own: Mapping[str, Any], unit: str) -> Cell:
     digits = 1 if row["metric"].startswith("mae_") else 3
     value = _number(row["value"], digits)
-    if row["metric"].endswith("_p") and row["value"] < 0.001:
-        value = "< 0.001"
+    if row["metric"].endswith("_p"):
+        value = _p_value(row["value"])
     all_of_them = row["n"] == own["n"] and row["events"] == own["events"]
     counted = "" if all_of_them else f"n = {row['n']:.0f}, {row['events']:.0f} events"
+    if row["metric"] == "uno_c" and not pd.isna(row["end"]):
+        counted = f"τ to {row['end']:.3g} {unit}"
     return Cell(value, _interval(row, digits), counted)
 
 
 def _label(metric: str, unit: str) -> str:
+    if metric.startswith("auc_") and metric not in _LABELS:
+        return f"AUC at {metric.removeprefix('auc_')} {unit}"
     return _LABELS.get(metric, metric).format(unit=unit)
 
 
 def metric_warnings(metrics: Mapping[str, pd.DataFrame], unit: str) -> list[str]:
-    """Return a sentence for every reason that a metric carries, each once."""
-    found: dict[str, None] = {}
+    """Return a sentence for every reason that a metric carries, each once.
+
+    Metrics of an experiment, and then experiments, that share a reason share a sentence.
+    """
+    by_experiment: dict[tuple[str, str, str], list[str]] = {}
     for name, table in metrics.items():
         over_all = table["fold"].isin(["mean", "pooled"])
         told = "\n".join(table.loc[over_all, "reason"])
@@ -121,14 +161,41 @@ def metric_warnings(metrics: Mapping[str, pd.DataFrame], unit: str) -> list[str]
             if row["reason"] and not told_already:
                 label = _label(row["metric"], unit)
                 where = f", fold {row['fold']}" if row["fold"].isdigit() else ""
-                found[f"{name}{where}: {label}: {row['reason']}."] = None
-    return list(found)
+                by_experiment.setdefault((name, where, row["reason"]), []).append(label)
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for (name, where, reason), labels in by_experiment.items():
+        found.setdefault((where, ", ".join(labels), reason), []).append(name)
+    return [
+        f"{', '.join(names)}{where}: {labels}: {reason}."
+        for (where, labels, reason), names in found.items()
+    ]
+
+
+def alarm_warnings(paths: Mapping[str, str | Path]) -> list[str]:
+    """Return a sentence for every kind of alarm of an experiment, with the folds that raised it.
+
+    Parameters
+    ----------
+    paths : ``alarms.csv`` of each experiment. Alarms of a kind differ in their numbers alone; the
+        sentence is that of the first fold.
+    """
+    found = []
+    for name, path in paths.items():
+        table = pd.read_csv(path, dtype=str)
+        for _, alike in table.groupby(table["alarm"].str.replace(r"[\d.]+", "", regex=True)):
+            folds = ", ".join(alike["fold"])
+            found.append(f"{name}, fold{'s' * (len(alike) > 1)} {folds}: {alike['alarm'].iloc[0]}")
+    return found
 
 
 def _number(value: float, digits: int = 3, signed: bool = False) -> str:
     if pd.isna(value):
         return NONE
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else _number(value)
 
 
 def _interval(row: Mapping[str, float], digits: int = 3, signed: bool = False) -> str:
@@ -168,7 +235,7 @@ def predicted_rows(table: pd.DataFrame, unit: str) -> list[PredictedRow]:
         rows.append(
             PredictedRow(
                 _label_of_ensemble(metric, unit),
-                _cell({**whole, "metric": metric}, whole).value,
+                _cell({**whole, "metric": metric}, whole, unit).value,
                 _interval(whole, digits),
                 _number(its.loc["mean", "value"], digits) if known else NONE,
                 _interval(its.loc["mean"], digits) if known else NONE,
@@ -182,11 +249,13 @@ def predicted_rows(table: pd.DataFrame, unit: str) -> list[PredictedRow]:
 
 def predicted_warnings(name: str, table: pd.DataFrame, unit: str) -> list[str]:
     """Return a sentence for every reason that a metric of the ensemble or of a model carries."""
-    own = table[(table["fold"] != "mean") & (table["reason"] != "")]
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in table[(table["fold"] != "mean") & (table["reason"] != "")].itertuples():
+        model = "ensemble" if row.fold == "ensemble" else f"model of fold {row.fold}"
+        found.setdefault((model, row.reason), []).append(_label_of_ensemble(row.metric, unit))
     return [
-        f"{name}, {'ensemble' if row.fold == 'ensemble' else f'model of fold {row.fold}'}: "
-        f"{_label_of_ensemble(row.metric, unit)}: {row.reason}."
-        for row in own.itertuples()
+        f"{name}, {model}: {', '.join(labels)}: {reason}."
+        for (model, reason), labels in found.items()
     ]
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mil.alarms import discriminator_alarms
 from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader, with_places
 from mil.heads.base import Labels, Prediction
@@ -76,9 +77,7 @@ class Validation:
     def complaints(self, chosen: Epoch) -> list[str]:
         """Return sentences on degenerate predictions, and on a discriminator without a task."""
         found = self.network.head.complaints(self.network.head.predict(self._outputs()))
-        if min(chosen.real_accuracy, chosen.fake_accuracy) > 0.99:
-            found.append("the discriminator knows every pair: it teaches the generator little.")
-        return found
+        return found + discriminator_alarms(chosen.real_accuracy, chosen.fake_accuracy)
 
     @torch.no_grad()
     def _outputs(self) -> Tensor:

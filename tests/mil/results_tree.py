@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mil.config import load_config
+from mil.distributions.draw import FIGURES
 from wsi.slide_table import COLUMNS
 from wsi.storage import Outcome, save_npz, write_h5
 
@@ -68,6 +69,11 @@ def write_results(folder, weights="random:0", experiments=("plain", "timed")):
         "heatmaps": [evaluation / name / "heatmaps.jpg" for name in experiments],
         "comparison": evaluation / "comparison.csv",
         "forest": evaluation / "forest.svg",
+        "distributions": {
+            figure: [evaluation / name / f"{figure}.svg" for name in experiments]
+            for figure in FIGURES
+        },
+        "alarms": [evaluation / name / "alarms.csv" for name in experiments],
         "citation": REPOSITORY / "CITATION.cff",
         "version": "0.1.0 (commit abc1234)",
     }
@@ -248,6 +254,7 @@ def _write_experiment(root, name, timed, shift):
                 "event": [FOLLOW_UP[name][1] for name in people],
                 "risk": [-FOLLOW_UP[name][0] for name in people],
                 "predicted_time": [FOLLOW_UP[name][0] if timed else np.nan for name in people],
+                "time_flag": "",
             }
         ).to_csv(folder / "predictions.csv", index=False)
         weights = np.arange(1, 33, dtype=np.float32) / 528
@@ -257,6 +264,7 @@ def _write_experiment(root, name, timed, shift):
     folder.mkdir(parents=True)
     rows = [
         ("c_index", "0", 0.75 - shift / 8, 0.5, 1, np.nan, 3, 1, 2, ""),
+        ("uno_c", "mean", 0.61, 0.4, 0.8, 0.1, 5, 3, np.nan, ""),
         ("c_index", "1", 0.5, 0.25, 0.75, np.nan, 2, 2, 1, ""),
         ("c_index", "mean", 0.625 - shift / 16, 0.41234, 0.9, 0.177, 5, 3, 3, ""),
         ("logrank_p", "pooled", 0.0004, np.nan, np.nan, np.nan, 5, 3, np.nan, ""),
@@ -264,18 +272,34 @@ def _write_experiment(root, name, timed, shift):
     if timed:
         why = "fold 1: no events in <this> fold"
         rows.append(("mae_uncensored", "mean", np.nan, np.nan, np.nan, np.nan, 5, 3, np.nan, why))
+        why = "no <curve>"
+        rows += [
+            (m, "mean", np.nan, np.nan, np.nan, np.nan, 5, 3, np.nan, why)
+            for m in ("ibs", "ibs_km")
+        ]
+        rows.append(("coverage_80", "mean", 0.7654, 0.6, 0.9, 0.1, 5, 3, np.nan, ""))
     columns = "metric,fold,value,low,high,sd_over_folds,n,events,pairs,reason".split(",")
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "metrics.csv", index=False)
+    table = pd.DataFrame(rows, columns=columns)
+    table["end"] = np.where(table["metric"] == "uno_c", 40.2, np.nan)
+    table.to_csv(folder / "metrics.csv", index=False)
     for figure in ("kaplan_meier", "training_curves"):
         (folder / f"{figure}.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    for figure in FIGURES:
+        (folder / f"{figure}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg'/>{figure}")
+        shows = timed or figure == "over_time"
+        (folder / f"{figure}.csv").write_text("time\n1\n" if shows else "time\n")
+    alarms = [(k, f"the draws hardly differ (0.00{k}).") for k in (0, 1)] if timed else []
+    pd.DataFrame(alarms, columns=["fold", "alarm"]).to_csv(folder / "alarms.csv", index=False)
     cv2.imwrite(str(folder / "heatmaps.jpg"), np.zeros((40, 80, 3), np.uint8))
 
 
 def _write_comparison(root, experiments):
     rows = [
-        (name, 0.625 - i / 16, -i / 16, -0.2 if i else np.nan, 0.1 if i else np.nan, 5)
+        (name, 0.625 - i / 16, -i / 16, -0.2 if i else np.nan, 0.1 if i else np.nan, 5, 0.61)
+        + ((0.123, 0.0004) if i else (np.nan, np.nan))
         for i, name in enumerate(experiments)
     ]
     columns = "experiment,c_index,difference,difference_low,difference_high,shared".split(",")
+    columns += ["uno_c", "ibs_scaled", "d_calibration_p"]
     pd.DataFrame(rows, columns=columns).to_csv(root / "evaluation/comparison.csv", index=False)
     (root / "evaluation/forest.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")

@@ -145,7 +145,10 @@ def test_evaluation_leaves_out_whom_a_model_has_seen_and_whose_follow_up_is_not_
         name="nll",
         patients=root / "follow_up.csv",
         predictions=[m.predictions for m in made],
+        draws=[m.draws for m in made],
         ensemble=out["ensemble"],
+        joined_curves=out["curves"],
+        trained=[root / f"nll{fold}/predictions.csv" for fold in (0, 1)],
         kaplan_meier=root / "nll.svg",
         bootstrap=50,
         seed=1,
@@ -161,6 +164,9 @@ def test_evaluation_leaves_out_whom_a_model_has_seen_and_whose_follow_up_is_not_
     assert row["value"] == pytest.approx(expected)
     assert set(metrics.loc["c_index"].index) == {"0", "1", "mean", "ensemble"}
     assert metrics.loc[("logrank_p", "ensemble"), "n"] == 4
+    errors = (judged["time"] - judged["predicted_time"]).abs()[judged["event"] == 1]
+    assert metrics.loc[("mae_uncensored", "ensemble"), "value"] == pytest.approx(errors.mean())
+    assert {"uno_c", "ibs"} <= set(metrics.index.get_level_values("metric"))
     curves = pd.read_csv(paths["curves"])
     assert set(curves["fold"]) == {"0", "1", "ensemble"}
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from mil.comparison import compare_experiments
-from mil.fold_metrics import concordance_rows, write_metrics
+from mil.fold_metrics import MetricRow, write_metrics
 from mil.fold_predictions import PredictionError, read_predictions
+from mil.rank_metrics import concordance_rows, uno_rows
 from mil.survival.metrics import harrell_c
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ def make_experiment(strength, folds=4, n=100, seed=1, left_out=()):
                 "event": (death <= censoring).astype(int),
                 "risk": (k + 1) * (strength * x + rng.normal(size=n)) + 10 * k,
                 "predicted_time": np.nan,
+                "time_flag": "",
             }
         )
         tables.append(table[~table["patient_id"].isin(left_out)])
@@ -50,7 +52,12 @@ def compare(folder, experiments, **options):
             table.to_csv(path, index=False)
         predictions[name] = paths
         metrics.append(own / "metrics.csv")
-        write_metrics(metrics[-1], concordance_rows(read_predictions(paths), 200, seed=3))
+        folds = read_predictions(paths)
+        rows = concordance_rows(folds, 200, seed=3) + uno_rows(folds, 20, seed=3)
+        if name == "strong":  # the one with probabilities
+            rows += [MetricRow("ibs_scaled", "mean", 0.2345)]
+            rows += [MetricRow("d_calibration_p", "pooled", 0.0004)]
+        write_metrics(metrics[-1], rows)
     out = {
         "comparison": folder / "comparison.csv",
         "text": folder / "comparison.txt",
@@ -147,6 +154,8 @@ def test_the_text_says_what_it_shows(tmp_path, three):
     assert cells in rows[0]
     assert rows[0].endswith("best")
     assert len({len(row) for row in rows[:3]}) == 1  # aligned
+    assert rows[3].split()[1:] == [f"{best['uno_c']:.3f}", "0.234", "<", "0.001"]
+    assert rows[4].split()[2:] == ["-", "-"]
 
 
 def test_no_line_is_wider_than_a_hundred_columns(tmp_path):

@@ -4,12 +4,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mil.alarms import gather_alarms
 from mil.evaluation import evaluate_experiment
-from mil.fold_predictions import PredictionError
+from mil.fold_predictions import FoldPredictions, PredictionError
 from mil.problems import InputError
-from mil.survival.metrics import harrell_c, kaplan_meier, logrank
+from mil.stored_curves import read_alarms
+from mil.survival.curves import curves_of_draws
+from mil.survival.metrics import (
+    brier_grid,
+    default_tau,
+    harrell_c,
+    integrated_brier,
+    kaplan_meier,
+    logrank,
+    uno_c,
+)
+from wsi.storage import save_npz
 
-COLUMNS = "metric,fold,value,low,high,sd_over_folds,n,events,pairs,reason".split(",")
+COLUMNS = "metric,fold,value,low,high,sd_over_folds,n,events,pairs,start,end,reason".split(",")
 
 
 def make_predictions(folds=3, n=80, seed=0):
@@ -29,7 +41,7 @@ def make_predictions(folds=3, n=80, seed=0):
         part = np.array(["train", "train", "validation"])[np.arange(n) % 3]
         part[np.arange(n) % folds == k] = "test"
         risk = 10 * k + (k + 1) * (x + 0.7 * rng.normal(size=n))
-        table = people.assign(part=part, risk=risk, predicted_time=15 * np.exp(-x))
+        table = people.assign(part=part, risk=risk, predicted_time=15 * np.exp(-x), time_flag="")
         tables.append(table)
     return tables
 
@@ -50,8 +62,27 @@ def make_history(adversarial=False, epochs=12):
     )
 
 
+def write_draws(folder, tables, spread=None, alarms=()):
+    """Write ``draws.npz`` of each fold: draws around the predicted times, or none of them."""
+    paths = []
+    for k, table in enumerate(tables):
+        noise = np.random.default_rng(k).normal(size=(len(table), 0 if spread is None else 99))
+        draws = table["predicted_time"].to_numpy()[:, None] * np.exp(noise * (spread or 0))
+        paths.append(folder / f"draws{k}.npz")
+        save_npz(
+            paths[-1],
+            patient_id=table["patient_id"].to_numpy(str),
+            draws=draws.astype(np.float32),
+            alarms=np.array(alarms, dtype=np.str_),
+        )
+    return paths
+
+
 def evaluate(folder, tables, histories=None, **options):
-    """Write the inputs, evaluate, and return the metrics indexed by (metric, fold)."""
+    """Write the inputs, evaluate, and return the metrics indexed by (metric, fold).
+
+    With ``spread`` the head has draws of the time, that much apart in logs.
+    """
     histories = histories or [make_history() for _ in tables]
     paths = {"predictions": tables, "histories": histories}
     for name, frames in paths.items():
@@ -60,16 +91,19 @@ def evaluate(folder, tables, histories=None, **options):
             frame.to_csv(path, index=False)
     outputs = {
         "metrics": folder / "out/metrics.csv",
+        "alarms": folder / "out/alarms.csv",
         "curves": folder / "out/kaplan_meier.csv",
         "kaplan_meier": folder / "out/kaplan_meier.svg",
         "training_curves": folder / "out/training_curves.svg",
         "training_curves_csv": folder / "out/training_curves.csv",
     }
     settings = {"name": "abmil-cox", "bootstrap": 200, "seed": 42, "unit": "months", **options}
+    settings.setdefault("horizons", [12, 36])
+    paths["draws"] = write_draws(folder, tables, settings.pop("spread", None))
     evaluate_experiment(**paths, **outputs, **settings)
     metrics = pd.read_csv(outputs["metrics"], dtype={"fold": str}, keep_default_na=False)
     assert list(metrics) == COLUMNS
-    numbers = ["value", "low", "high", "sd_over_folds", "n", "events", "pairs"]
+    numbers = [name for name in COLUMNS if name not in ("metric", "fold", "reason")]
     metrics[numbers] = metrics[numbers].apply(pd.to_numeric)
     return metrics.set_index(["metric", "fold"])
 
@@ -136,6 +170,79 @@ def test_missing_times_are_counted(tmp_path):
     assert "1 of 26 predicted times are missing" in row["reason"]
 
 
+# Distributions -----------------------------------------------------------------------------------
+
+
+def test_probabilities_of_every_fold_and_their_mean(tmp_path):
+    tables = make_predictions(n=240)
+    metrics = evaluate(tmp_path, tables, spread=0.8)
+    for k, table in enumerate(tables):
+        train, test = (table[table["part"] == part] for part in ("train", "test"))
+        fitted, judged = ((t["time"].to_numpy(), t["event"].to_numpy()) for t in (train, test))
+        tau = default_tau(*fitted)
+        row = metrics.loc[("uno_c", str(k))]
+        assert row["value"] == pytest.approx(uno_c(*judged, test["risk"], *fitted, tau).value)
+        assert row["end"] == pytest.approx(tau)
+        with np.load(tmp_path / f"draws{k}.npz") as stored:
+            curves = curves_of_draws(stored["draws"][table["part"] == "test"])
+        grid = brier_grid(*fitted, judged[0])
+        expected = integrated_brier(curves.at(grid), grid, *judged, *fitted)
+        found = metrics.loc[["ibs", "ibs_km", "ibs_scaled"]].xs(str(k), level="fold")["value"]
+        known = [expected.value, expected.reference, expected.scaled]
+        np.testing.assert_allclose(found, known, rtol=1e-7)
+    for metric in ("uno_c", "antolini_c", "auc_mean", "mae_pseudo", "mae_margin", "ibs_scaled"):
+        mean = metrics.loc[(metric, "mean")]
+        assert mean["value"] == pytest.approx(metrics.loc[metric, "value"].drop("mean").mean())
+        assert mean["low"] < mean["value"] < mean["high"]
+        assert (mean["n"], mean["reason"]) == (240, "")
+
+
+def test_right_distributions_are_calibrated_and_narrow_ones_are_not(tmp_path):
+    """Times are exponential around the risk: their logs spread by about 1.3."""
+    tables = make_predictions(n=240)
+    x = np.random.default_rng(0).normal(size=240)  # what make_predictions draws first
+    tables = [t.assign(predicted_time=20 * np.exp(-x) * 0.56) for t in tables]
+    wide, narrow = (evaluate(tmp_path, tables, spread=spread) for spread in (1.2, 0.1))
+    p = ("d_calibration_p", "pooled")
+    assert narrow.loc[p, "value"] < 1e-6 < wide.loc[p, "value"]
+    for level in (50, 80, 95):
+        metric = f"coverage_{level}"
+        assert wide.loc[(metric, "mean"), "value"] == pytest.approx(level / 100, abs=0.08)
+        assert narrow.loc[(metric, "mean"), "value"] < level / 100 - 0.2
+
+
+def test_the_auc_at_a_horizon_takes_ten_cases_and_ten_controls(tmp_path):
+    tables = make_predictions(n=240)
+    metrics = evaluate(tmp_path, tables, horizons=[0.2, 12, 24.5])
+    row = metrics.loc[("auc_24.5", "pooled")]
+    assert 0.6 < row["low"] < row["value"] < row["high"]
+    assert row["end"] == 24.5
+    few = metrics.loc[("auc_0.2", "pooled")]
+    assert np.isnan(few["value"])
+    assert "it takes 10 of each" in few["reason"]
+
+
+def test_a_head_without_curves_has_no_probabilities(tmp_path):
+    found = set(evaluate(tmp_path, make_predictions()).index.get_level_values("metric"))
+    assert not [name for name in found if name.startswith(("ibs", "d_cal", "cover", "antolini"))]
+    assert {"uno_c", "auc_mean", "auc_12", "mae_margin"} <= found
+
+
+def test_alarms_of_predictions_and_of_the_discriminator_are_gathered(tmp_path):
+    tables, histories = make_predictions(), [make_history(adversarial=True) for _ in range(3)]
+    for k, history in enumerate(histories):
+        history["real_accuracy"], history["fake_accuracy"] = (0.0, 1.0) if k == 1 else (0.6, 0.5)
+    paths = write_draws(tmp_path, tables, alarms=["<collapsed> here."])
+    alarms = gather_alarms(
+        [FoldPredictions(0, None, None, alarms=read_alarms(paths[0]))],
+        pd.concat([h.assign(fold=k) for k, h in enumerate(histories)]),
+    )
+    assert alarms.values.tolist() == [
+        [0, "<collapsed> here."],
+        [1, "the discriminator calls every pair generated: it teaches the generator little."],
+    ]
+
+
 # Risk groups -------------------------------------------------------------------------------------
 
 
@@ -175,7 +282,7 @@ def test_test_risks_do_not_move_the_threshold(tmp_path):
 def test_a_repeat_of_the_same_folds_leaves_the_intervals(tmp_path):
     tables = make_predictions()
     once, twice = (evaluate(tmp_path, tables * repeats) for repeats in (1, 2))
-    for metric in ("c_index", "c_index_pair_weighted", "mae_uncensored", "mae_hinge"):
+    for metric in ("c_index", "c_index_pair_weighted", "uno_c", "auc_mean", "mae_pseudo"):
         one, two = (found.loc[(metric, "mean"), ["low", "high"]] for found in (once, twice))
         np.testing.assert_allclose(one.astype(float), two.astype(float), rtol=1e-8)
 
@@ -240,7 +347,7 @@ def test_all_folds_diverged_still_gives_every_file(tmp_path):
     tables = [t.assign(risk=np.nan) for t in make_predictions()]
     metrics = evaluate(tmp_path, tables)
     assert np.isnan(metrics.loc[("logrank_p", "pooled"), "value"])
-    assert len(list((tmp_path / "out").iterdir())) == 5
+    assert len(list((tmp_path / "out").iterdir())) == 6
 
 
 def test_a_fold_without_test_patients_is_undefined(tmp_path):

@@ -390,7 +390,8 @@ def test_captions_render_with_strict_variables(caption):
 
 def test_there_is_a_caption_for_everything_that_the_rules_report():
     expected = (
-        *("comparison", "excluded", "forest", "heatmaps", "html", "imported", "kaplan_meier"),
-        *("slides", "tissue", "training_curves", "workflow"),
+        *("calibration", "chosen_patients", "comparison", "excluded", "forest", "heatmaps", "html"),
+        *("imported", "intervals", "kaplan_meier", "over_time", "predicted_times", "slides"),
+        *("tissue", "training_curves", "workflow"),
     )
     assert tuple(caption.stem for caption in CAPTIONS) == expected

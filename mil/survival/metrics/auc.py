@@ -62,9 +62,12 @@ def cumulative_dynamic_auc(
         score = (below + not_above) / 2 / controls[k]  # a tie counts one half
         auc[k] = np.average(score, weights=1 / g[case])
 
-    curve = kaplan_meier(time, event).at(grid)
-    drop = -np.diff(curve, prepend=1.0)
-    if not np.isfinite(auc).all():
+    if not len(time):
+        return TimeDependentAUC(grid, auc, np.nan, cases, controls, "no patients")
+    drop = -np.diff(kaplan_meier(time, event).at(grid), prepend=1.0)
+    counted = drop > 0  # a time without a drop has no weight, whether its AUC is defined or not
+    if not np.isfinite(auc[counted]).all() or not counted.any():
         reason = "no case or no control, or no training follow-up, at some time of the grid"
         return TimeDependentAUC(grid, auc, np.nan, cases, controls, reason)
-    return TimeDependentAUC(grid, auc, float((auc * drop).sum() / drop.sum()), cases, controls)
+    mean = float(np.average(auc[counted], weights=drop[counted]))
+    return TimeDependentAUC(grid, auc, mean, cases, controls)

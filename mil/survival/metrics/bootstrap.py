@@ -7,17 +7,15 @@ repeat and used in every fold that tests it. Counts drawn anew would make repeat
 patients, and the interval of a mean over folds too narrow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mil.seeds import seed_for
-from mil.survival.metrics.arrays import Floats, checked
-from mil.survival.metrics.concordance import TIED_RISK
-
-_ROWS = 256  # rows of the pair matrix held at once
+from mil.survival.metrics.arrays import Floats
+from mil.survival.metrics.pairs import PairBlock, harrell_pairs
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class ConcordanceDraws:
 
     Parameters
     ----------
-    score : [draws, folds], concordant pairs and half of the risk-tied ones.
-    pairs : [draws, folds], comparable pairs.
+    score : [draws, folds], weight of the concordant pairs and half of that of the tied ones.
+    pairs : [draws, folds], weight of the comparable pairs; for Harrell's C their number.
     """
 
     score: Floats
@@ -46,8 +44,8 @@ class ConcordanceDraws:
 
     @property
     def folds(self) -> Floats:
-        """Harrell's C of each fold, [draws, folds]; NaN without comparable pairs."""
-        return _ratio(self.score, self.pairs)
+        """C of each fold, [draws, folds]; NaN without comparable pairs."""
+        return ratio(self.score, self.pairs)
 
     @property
     def mean(self) -> Floats:
@@ -57,7 +55,7 @@ class ConcordanceDraws:
     @property
     def pair_weighted(self) -> Floats:
         """Concordant over comparable pairs, never between folds, [draws]."""
-        return _ratio(self.score.sum(axis=1), self.pairs.sum(axis=1))
+        return ratio(self.score.sum(axis=1), self.pairs.sum(axis=1))
 
 
 def resample_counts(n: int, draws: int, seed: int, fold: int) -> NDArray[np.float64]:
@@ -66,6 +64,23 @@ def resample_counts(n: int, draws: int, seed: int, fold: int) -> NDArray[np.floa
         return np.zeros((draws, 0))
     rng = np.random.default_rng(seed_for(seed, "bootstrap", fold))
     return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
+
+
+def fold_counts(
+    sizes: Sequence[int], draws: int, seed: int, patients: Sequence[Sequence[str]] | None
+) -> Iterator[Floats]:
+    """Return the counts of each fold, [draws, n]; of a patient tested before, those it has."""
+    drawn: dict[str, Floats] = {}  # [draws] by patient
+    for k, size in enumerate(sizes):
+        if patients is None:
+            yield resample_counts(size, draws, seed, k)
+            continue
+        if len(patients[k]) != size:
+            raise ValueError(f"fold {k} has {len(patients[k])} patient ids for {size} rows.")
+        new = [name for name in patients[k] if name not in drawn]
+        drawn |= zip(new, resample_counts(len(new), draws, seed, k).T, strict=True)
+        columns = [drawn[name] for name in patients[k]]
+        yield np.stack(columns, axis=1) if columns else np.zeros((draws, 0))
 
 
 def bootstrap_concordance(
@@ -85,12 +100,33 @@ def bootstrap_concordance(
     patients : ids of the test patients of each fold, in the order of its rows; needed with repeats.
         None: nobody is in two folds.
     """
+    sizes = [len(np.asarray(fold[0])) for fold in folds]
+    pairs = [harrell_pairs(*fold) for fold in folds]
+    return bootstrap_pairs(pairs, sizes, draws, seed, patients)
+
+
+def bootstrap_pairs(
+    folds: Sequence[Iterable[PairBlock]],
+    sizes: Sequence[int],
+    draws: int,
+    seed: int,
+    patients: Sequence[Sequence[str]] | None = None,
+) -> ConcordanceDraws:
+    """Resample the patients of each fold and recompute a concordance of pairs.
+
+    Parameters
+    ----------
+    folds : pairs of the test patients of each fold (``mil.survival.metrics.pairs``).
+    sizes : test patients of each fold.
+    draws, seed, patients : as for `bootstrap_concordance`.
+    """
     score, pairs = np.zeros((2, draws, len(folds)))
-    all_counts = _counts_of_folds(
-        [len(np.asarray(fold[0])) for fold in folds], draws, seed, patients
-    )
-    for k, ((time, event, risk), counts) in enumerate(zip(folds, all_counts, strict=True)):
-        score[:, k], pairs[:, k] = _concordance_sums(time, event, risk, counts)
+    all_counts = fold_counts(sizes, draws, seed, patients)
+    for k, (blocks, counts) in enumerate(zip(folds, all_counts, strict=True)):
+        for block in blocks:
+            drawn = counts[:, block.rows]
+            score[:, k] += (drawn * (counts @ block.won.T)).sum(axis=1)
+            pairs[:, k] += (drawn * (counts @ block.weight.T)).sum(axis=1)
     return ConcordanceDraws(score, pairs)
 
 
@@ -108,12 +144,11 @@ def bootstrap_means(
     draws, seed, patients : as for `bootstrap_concordance`.
     """
     means = np.zeros((draws, len(folds)))
-    all_counts = _counts_of_folds(
-        [len(np.asarray(fold[0])) for fold in folds], draws, seed, patients
-    )
+    sizes = [len(np.asarray(fold[0])) for fold in folds]
+    all_counts = fold_counts(sizes, draws, seed, patients)
     for k, ((values, weights), counts) in enumerate(zip(folds, all_counts, strict=True)):
         weights = np.asarray(weights, dtype=np.float64)
-        means[:, k] = _ratio(counts @ (weights * np.asarray(values)), counts @ weights)
+        means[:, k] = ratio(counts @ (weights * np.asarray(values)), counts @ weights)
     return means
 
 
@@ -138,45 +173,7 @@ def percentile_interval(
     return Interval(float(low), float(high), draws, undefined, reason)
 
 
-def _counts_of_folds(
-    sizes: Sequence[int], draws: int, seed: int, patients: Sequence[Sequence[str]] | None
-) -> Iterator[Floats]:
-    """Return the counts of each fold, [draws, n]; of a patient tested before, those it has."""
-    drawn: dict[str, Floats] = {}  # [draws] by patient
-    for k, size in enumerate(sizes):
-        if patients is None:
-            yield resample_counts(size, draws, seed, k)
-            continue
-        if len(patients[k]) != size:
-            raise ValueError(f"fold {k} has {len(patients[k])} patient ids for {size} rows.")
-        new = [name for name in patients[k] if name not in drawn]
-        drawn |= zip(new, resample_counts(len(new), draws, seed, k).T, strict=True)
-        columns = [drawn[name] for name in patients[k]]
-        yield np.stack(columns, axis=1) if columns else np.zeros((draws, 0))
-
-
-def _concordance_sums(
-    time: ArrayLike, event: ArrayLike, risk: ArrayLike, counts: Floats
-) -> tuple[Floats, Floats]:
-    """Return score and comparable pairs of every draw: quadratic forms of the counts."""
-    time, event, risk = checked(time, event, risk=risk)
-    score, pairs = np.zeros((2, len(counts)))
-    if not np.isfinite(risk).all():
-        return score, pairs  # no pairs: undefined
-    failed = np.flatnonzero(event)
-    for start in range(0, len(failed), _ROWS):
-        rows = failed[start : start + _ROWS, None]
-        comparable = (time[rows] < time) | ((time[rows] == time) & ~event)  # [rows, n]
-        above = (risk < risk[rows] - TIED_RISK).astype(np.float64)
-        not_below = risk <= risk[rows] + TIED_RISK
-        times_drawn = counts[:, rows[:, 0]]
-        won = comparable * (above + not_below) / 2  # a tie counts one half
-        score += (times_drawn * (counts @ won.T)).sum(axis=1)
-        pairs += (times_drawn * (counts @ comparable.T.astype(np.float64))).sum(axis=1)
-    return score, pairs
-
-
-def _ratio(a: Floats, b: Floats) -> Floats:
+def ratio(a: Floats, b: Floats) -> Floats:
     """Return a / b, NaN where b is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(b > 0, a / b, np.nan)

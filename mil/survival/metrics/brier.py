@@ -45,7 +45,7 @@ def brier_grid(
     return grid[(grid >= test_time.min()) & (grid < test_time.max())]
 
 
-def brier_scores(
+def brier_parts(
     survival: ArrayLike,
     grid: ArrayLike,
     time: ArrayLike,
@@ -53,7 +53,7 @@ def brier_scores(
     train_time: ArrayLike,
     train_event: ArrayLike,
 ) -> Floats:
-    """Return the Brier score at every time of the grid, with inverse-censoring weights.
+    """Return what each patient adds to the Brier score, [n, m]; their mean is the score.
 
     Parameters
     ----------
@@ -74,9 +74,38 @@ def brier_scores(
     with np.errstate(divide="ignore", invalid="ignore"):
         failed_weight = np.where(failed, 1 / censoring.at(time)[:, None], 0)
         beyond_weight = np.where(beyond, 1 / censoring.at(grid), 0)
-        scores = (survival**2 * failed_weight + (1 - survival) ** 2 * beyond_weight).mean(axis=0)
-    known = (grid <= censoring.last) & np.isfinite(scores)
-    return np.where(known, scores, np.nan)
+        parts = survival**2 * failed_weight + (1 - survival) ** 2 * beyond_weight
+    known = (grid <= censoring.last) & np.isfinite(parts).all(axis=0)
+    return np.where(known, parts, np.nan)
+
+
+def brier_scores(
+    survival: ArrayLike,
+    grid: ArrayLike,
+    time: ArrayLike,
+    event: ArrayLike,
+    train_time: ArrayLike,
+    train_event: ArrayLike,
+) -> Floats:
+    """Return the Brier score [m] at every time of the grid, with inverse-censoring weights.
+
+    Parameters as for :func:`brier_parts`.
+    """
+    return brier_parts(survival, grid, time, event, train_time, train_event).mean(axis=0)
+
+
+def integrated(parts: ArrayLike, grid: ArrayLike) -> Floats:
+    """Return values over the grid, [..., m], averaged over its length by the trapezoid rule."""
+    grid = np.asarray(grid, dtype=np.float64)
+    return np.trapezoid(parts, grid, axis=-1) / (grid[-1] - grid[0])
+
+
+def marginal_curves(
+    grid: ArrayLike, n: int, train_time: ArrayLike, train_event: ArrayLike
+) -> Floats:
+    """Return the training part's Kaplan-Meier curve for each of n patients, [n, m]."""
+    curve = kaplan_meier(train_time, train_event).at(grid)
+    return np.broadcast_to(curve, (n, len(curve)))
 
 
 def integrated_brier(
@@ -96,13 +125,10 @@ def integrated_brier(
     if len(grid) < 2:
         reason = "fewer than two times to integrate over"
         return IntegratedBrier(*[np.nan] * 5, n, events, n_train, reason)
-    marginal = np.broadcast_to(kaplan_meier(train_time, train_event).at(grid), (n, len(grid)))
+    marginal = marginal_curves(grid, n, train_time, train_event)
     value, reference = (
-        float(np.trapezoid(scores, grid) / (grid[-1] - grid[0]))
-        for scores in (
-            brier_scores(curves, grid, time, event, train_time, train_event)
-            for curves in (survival, marginal)
-        )
+        float(integrated(brier_scores(curves, grid, time, event, train_time, train_event), grid))
+        for curves in (survival, marginal)
     )
     reason = "" if np.isfinite(value) else "the grid reaches beyond the training follow-up"
     scaled = 1 - value / reference if reference else np.nan

@@ -349,6 +349,14 @@ def test_auc_without_a_case_is_nan():
     auc = cumulative_dynamic_auc([2, 4], [1, 0], [1, 0], [1, 3], [1, 5], [1, 0])
     assert np.isnan(auc.auc[0])
     assert auc.auc[1] == 1
+    assert auc.mean == 1  # where the curve does not fall a time has no weight
+
+
+def test_auc_without_a_control_leaves_its_mean_undefined():
+    auc = cumulative_dynamic_auc([2, 4], [1, 1], [1, 0], [3, 4], [1, 5], [1, 0])
+    assert auc.auc[0] == 1
+    assert np.isnan(auc.auc[1])
+    assert np.isnan(auc.mean)
     assert auc.reason
 
 
