@@ -41,7 +41,8 @@ def draw_times(table: pd.DataFrame, title: str, unit: str) -> Figure:
             width=0.0022, headwidth=4.5, headlength=4.5, headaxislength=4, zorder=2,
         )  # fmt: skip
     axes.plot(censored["time"], censored["predicted_time"], "o", ms=4.5, mfc="white", mec=BLUE,
-              mew=0.9, label=f"censored: n = {len(censored)}, the time is later")  # fmt: skip
+              mew=0.9,
+        clip_on=False, label=f"censored: n = {len(censored)}, the time is later")  # fmt: skip
     axes.plot(drawn["time"][event], drawn["predicted_time"][event], "o", ms=4.5, color=VERMILLION,
               mec="white", mew=0.4, label=f"event: n = {int(event.sum())}")  # fmt: skip
     lowest = min(0.0, drawn["predicted_time"].min())

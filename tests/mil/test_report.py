@@ -9,6 +9,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined
 from results_tree import FAILED, REPOSITORY, SLIDES, configuration, write_results
 
+from mil.distributions.draw import FIGURES
 from mil.heads.cox import CoxHead
 from mil.report.cohort_flow import fold_rows, patient_flow, slide_flow
 from mil.report.graph_facts import graph_facts
@@ -68,7 +69,8 @@ def test_the_page_loads_nothing_from_outside(html, page):
     assert "@import" not in html
     assert "url(" not in html
     sources = [image["src"] for image in page.named("img")]
-    assert len(sources) == 1 + 3 * 2 + len(SLIDES)
+    distributions = 1 + len(FIGURES)  # of the one without curves, and of the other
+    assert len(sources) == 1 + 3 * 2 + distributions + len(SLIDES)
     assert all(source.startswith("data:image/") for source in sources)
     outside = [a["href"] for a in page.named("a") if re.match("[a-z]+:|//", a["href"])]
     assert outside == ["https://doi.org/10.1016/j.media.2023.103020"]
@@ -176,18 +178,39 @@ def test_the_main_table_has_interval_spread_folds_n_and_events(html):
         ["0.177"],
         ["0.625", "0.500"],
         ["−0.062", "(−0.200", "to", "+0.100)"],
+        ["0.610"],
+        ["0.123"],
+        ["&lt;", "0.001"],
         ["5"],
-        ["3"],
         ["3"],
     ]
 
 
 def test_an_experiment_without_predicted_times_has_dashes(html):
-    table = html[html.index("Further measures") :]
-    plain, timed = re.findall(r"<tr><td>(?:plain|timed)</td>(.*?)</tr>", table, re.DOTALL)
+    table = html[html.index("Mean absolute errors") :]
+    plain, timed = re.findall(r"<tr><td>(?:plain|timed)</td>(.*?)</tr>", table, re.DOTALL)[:2]
     assert "–" in plain
-    assert "&lt; 0.001" in plain
-    assert "&lt; 0.001" in timed
+    assert "fold" not in timed  # the reason is among the warnings
+    table = html[html.index("Further measures") :]
+    for measures in re.findall(r"<tr><td>(?:plain|timed)</td>(.*?)</tr>", table, re.DOTALL)[:2]:
+        assert "&lt; 0.001" in measures
+        assert "τ to 40.2 months" in measures
+
+
+def test_distributions_are_shown_where_a_head_has_them(html, page):
+    section = html[html.index('id="distributions"') : html.index('id="training"')]
+    plain, timed = section.split("<h3>")[1:]
+    assert re.findall(r"/(\w+)\.csv</a>", plain) == ["over_time"]
+    assert re.findall(r"/(\w+)\.csv</a>", timed) == list(FIGURES)
+    assert "0.765" in section[: section.index("<h3>")]  # the coverage
+    assert "AUC along the follow-up" in plain
+    assert "AUC and Brier score along the follow-up" in timed
+
+
+def test_alarms_of_a_kind_and_metrics_with_one_reason_share_a_warning(page):
+    assert "timed, folds 0, 1: the draws hardly differ (0.000)." in page.text
+    names = "Integrated Brier score (IBS), IBS of the Kaplan–Meier curve"
+    assert f"timed: {names}: no <curve>." in page.text
 
 
 def test_no_experiment_predicts_times(tmp_path):

@@ -26,6 +26,7 @@ RULES = {
     "train_model": "nll/fold0.log",
     "predict_fold": "nll/fold0.log",
     "evaluate_experiment": "nll.log",
+    "draw_distributions": "nll.log",
     "draw_heatmaps": "nll.log",
     "compare_experiments": None,
     "write_report": None,

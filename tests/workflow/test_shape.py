@@ -40,11 +40,11 @@ def test_snakemake_lint_is_clean(project):
         ("train", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                    "cohort", "training", "predictions"}),
         ("evaluate", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
-                      "cohort", "training", "predictions", "evaluation", "attention",
-                      "comparison"}),
+                      "cohort", "training", "predictions", "evaluation", "distributions",
+                      "attention", "comparison"}),
         ("all", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
-                 "cohort", "training", "predictions", "evaluation", "attention", "comparison",
-                 "table", "report"}),
+                 "cohort", "training", "predictions", "evaluation", "distributions", "attention",
+                 "comparison", "table", "report"}),
     ],
 )  # fmt: skip
 def test_a_target_runs_the_stages_it_needs(project, target, jobs):

@@ -52,7 +52,7 @@ def margin_times(
     left = np.array([curve.area_after(t) for t in time])
     alive = curve.at(time)
     with np.errstate(divide="ignore", invalid="ignore"):
-        surrogate = np.where(alive > 0, time + left / alive, time)
+        surrogate = np.where(alive == 0, time, time + left / alive)
     return SurrogateTimes(np.where(event, time, surrogate), np.where(event, 1.0, 1 - alive))
 
 
