@@ -104,7 +104,7 @@ rule tissue:
 rule patches:
     input:
         from_slides,
-        "<results>/slides.csv",
+        "<results>/slides.csv" if OWN_SLIDES else [],
         collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 
 
@@ -125,6 +125,7 @@ rule clusters:
             encoder=OWN_ENCODERS,
             patient=PATIENTS,
         ),
+        predicted_clusters(),
 
 
 rule train:

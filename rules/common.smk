@@ -230,16 +230,6 @@ def results_folder(wildcards):
     return config["results"]
 
 
-def trained_here(wildcards):
-    """Nothing, unless a target wants a training where there is no cohort to train on."""
-    if config["slides"]:
-        return []
-    raise WorkflowError(
-        "slides and patients are empty, so nothing is trained here, and the targets train, "
-        "evaluate, report and null have nothing to do; ask for predict or features."
-    )
-
-
 def whole_configuration(wildcards):
     """All settings, for the page that shows them."""
     return dict(config)

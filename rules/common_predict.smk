@@ -1,6 +1,16 @@
 """What the rules of predicted cohorts share: which slides, which models."""
 
 
+def trained_here(wildcards):
+    """Nothing, unless a target wants a training where there is no cohort to train on."""
+    if config["slides"]:
+        return []
+    raise WorkflowError(
+        "slides and patients are empty, so nothing is trained here, and the targets train, "
+        "evaluate, report and null have nothing to do; ask for predict or features."
+    )
+
+
 def predicted_pages(wildcards):
     """The pages of all predicted cohorts."""
     if PREDICTED:
@@ -9,6 +19,16 @@ def predicted_pages(wildcards):
         "predict is empty, so there is no further cohort to predict; name one in the configuration "
         "(docs/predict.md)."
     )
+
+
+def predicted_clusters():
+    """The clusters of all patients of all predicted cohorts."""
+    return [
+        f"<results>/predict/{cohort.name}/clusters/{encoder}/{patient}.npz"
+        for cohort in PREDICTED.values()
+        for encoder in cohort.encoders
+        for patient in cohort.slides_of
+    ]
 
 
 def predicted_experiment(wildcards):
