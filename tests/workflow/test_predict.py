@@ -163,8 +163,9 @@ def refused(project, *arguments):
     return " ".join(text.split())
 
 
-def test_what_cannot_be_predicted_is_refused_before_the_first_job(predicted):
+def test_what_cannot_be_predicted_is_refused_before_the_first_job(predicted, finished):
     folder = predicted.folder
+    assert "predict is empty, so there is no further cohort" in refused(finished, "predict")
     assert "nothing is trained here" in refused(predicted, "train")
     other = configured(
         predicted, "other.yaml", features={"encoder": "vit_small", "weights": "random"}
