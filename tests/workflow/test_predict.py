@@ -159,7 +159,7 @@ def refused(project, *arguments):
     result = project.run("-n", *arguments, check=False)
     assert result.returncode
     text = result.stdout + result.stderr
-    assert "Traceback" not in text
+    assert "Traceback (most recent call last)" not in text
     return " ".join(text.split())
 
 
