@@ -35,7 +35,8 @@ _LABELS = {
 }
 # The tables of further measures, by how their metrics begin.
 TABLES = {
-    "ranking": ("c_index_", "uno_", "antolini_", "auc_", "logrank_"),
+    "ranking": ("c_index_", "uno_", "antolini_", "auc_"),
+    "groups": ("logrank_",),
     "times": ("mae_",),
     "probabilities": ("ibs", "d_calibration_"),
     "coverage": ("coverage_",),
