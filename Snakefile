@@ -1,7 +1,8 @@
 """From whole-slide images to an evaluated survival model.
 
 Tables -> folds; slide -> tissue -> patches -> features -> graph, clusters; fold x experiment ->
-model -> predictions -> evaluation -> comparison -> report. config.yaml says what is computed.
+model -> predictions -> evaluation -> comparison -> report; models x further cohorts -> predictions
+-> a page each. config.yaml says what is computed.
 """
 
 from snakemake.utils import min_version
@@ -16,6 +17,7 @@ if (
 
 
 include: "rules/common.smk"
+include: "rules/common_predict.smk"
 
 
 pathvars:
@@ -30,6 +32,7 @@ report: "report/workflow.rst"
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     patient=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    cohort=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     encoder=r"[A-Za-z0-9_-]+",
     experiment=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     fold=r"\d+",
@@ -63,6 +66,7 @@ else:
 include: "rules/structures.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
+include: "rules/predict.smk"
 include: "rules/report.smk"
 
 
@@ -79,6 +83,7 @@ localrules:
     clusters,
     train,
     evaluate,
+    predict,
     report,
     null,
 
@@ -86,7 +91,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.write_report.output,
+        rules.write_report.output if config["slides"] else [],
+        predicted_pages if PREDICTED else [],
 
 
 rule tissue:
@@ -98,35 +104,33 @@ rule tissue:
 rule patches:
     input:
         from_slides,
-        "<results>/slides.csv",
+        "<results>/slides.csv" if OWN_SLIDES else [],
         collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 
 
 rule features:
     input:
-        collect(
-            "<results>/features/{encoder}/{slide}.h5", encoder=ENCODERS, slide=SLIDES
-        ),
+        for_each_slide("<results>/features/{encoder}/{slide}.h5"),
 
 
 rule graphs:
     input:
-        collect(
-            "<results>/graphs/{encoder}/{slide}.npz", encoder=ENCODERS, slide=SLIDES
-        ),
+        for_each_slide("<results>/graphs/{encoder}/{slide}.npz"),
 
 
 rule clusters:
     input:
         collect(
             "<results>/clusters/{encoder}/{patient}.npz",
-            encoder=ENCODERS,
+            encoder=OWN_ENCODERS,
             patient=PATIENTS,
         ),
+        predicted_clusters(),
 
 
 rule train:
     input:
+        trained_here,
         collect(
             "<results>/models/{experiment}/fold{fold}/predictions.csv",
             experiment=EXPERIMENTS,
@@ -136,6 +140,7 @@ rule train:
 
 rule evaluate:
     input:
+        trained_here,
         rules.compare_experiments.output,
         collect(
             "<results>/evaluation/{experiment}/{figure}",
@@ -144,11 +149,18 @@ rule evaluate:
         ),
 
 
+rule predict:
+    input:
+        predicted_pages,
+
+
 rule report:
     input:
+        trained_here,
         rules.write_report.output,
 
 
 rule null:
     input:
+        trained_here,
         rules.compare_permuted.output,

@@ -16,6 +16,11 @@ STAGES = {
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
     "write_report": "mil.report.page",
+    "predict_cohort": "mil.cohort_prediction",
+    "join_models": "mil.ensemble",
+    "evaluate_predicted": "mil.cohort_evaluation",
+    "draw_predicted_heatmaps": "mil.heatmaps",
+    "write_predicted_report": "mil.report.predicted_page",
     "convert_advmil": "mil.advmil.convert",
     "export_advmil": "mil.advmil.export",
 }

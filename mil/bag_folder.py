@@ -1,7 +1,7 @@
 """The bags of a cohort on disk: features, graphs and clusters of a patient's slides."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +106,10 @@ class BagFolder:
     def __contains__(self, patient: str) -> bool:
         """Return whether the patient has a usable slide."""
         return patient in self._slides
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the ids of the patients with a usable slide, in table order."""
+        return iter(self._slides)
 
     def slides(self, patient: str) -> list[Slide]:
         """Return the usable slides of a patient in table order."""

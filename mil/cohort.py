@@ -18,6 +18,8 @@ from wsi.storage import Outcome, read_features, write_json
 OF_BAGS = ("slide_id", "patient_id", "n_patches", "width", "features", "features_sha256")
 OF_STRUCTURE = ("graph", "graph_sha256", "clusters", "clusters_sha256")
 OF_REGIONS = ("regions",)  # true: rows 16k .. 16k+15 are the 4 x 4 fine patches of a coarse one
+# What made the features, and with what graph and clusters were built; empty where nobody says.
+OF_ORIGIN = ("encoder", "weights_sha256", "patch_px", "patch_um", "neighbours", "clusters_k")
 OF_GRAPHS = ("slide_id", "n_patches")  # then what mil.graphs says of a graph
 STATISTICS = ("in_degree_min", "in_degree_median", "in_degree_max", "pieces", "long_edges")
 EXCLUDED = ("level", "id", "patient_id", "stage", "kind", "reason")
@@ -37,6 +39,7 @@ class _File:
     shape: tuple[int, ...] = ()
     regions: bool = False
     statistics: tuple[object, ...] = ()
+    origin: tuple[object, ...] = ()
 
 
 def gather_cohort(
@@ -90,7 +93,7 @@ def gather_cohort(
             failed[slide.slide_id] = outcome
     _refuse(kept, failed, usable, max_failed_slides, strict)
 
-    columns = OF_BAGS + OF_STRUCTURE + OF_REGIONS
+    columns = OF_BAGS + OF_STRUCTURE + OF_REGIONS + OF_ORIGIN
     write_table(cohort, columns, (_usable_row(*entry) for entry in usable))
     described = ([s.slide_id, e.shape[0], *g.statistics] for s, e, g, _ in usable)
     write_table(graph_statistics, OF_GRAPHS + STATISTICS, described)
@@ -165,7 +168,8 @@ def _refuse(
 def _usable_row(slide: Slide, encoded: _File, graph: _File, cluster: _File) -> list[object]:
     files = [cell for file in (encoded, graph, cluster) for cell in (file.path, file.sha256)]
     regions = "true" if encoded.regions else "false"
-    return [slide.slide_id, slide.patient_id, *encoded.shape, *files, regions]
+    origin = [*encoded.origin, *graph.origin, *cluster.origin]
+    return [slide.slide_id, slide.patient_id, *encoded.shape, *files, regions, *origin]
 
 
 def _excluded_rows(
@@ -191,14 +195,35 @@ def _read_h5(path: str | Path, root: str | Path) -> _File:
     features, _, attributes = read_features(path)
     # of what is extracted here every patch file is made of regions; what is imported says so itself
     regions = attributes.get("regions", attributes["stage"] == "extract_features")
-    return _file(path, root, attributes, attributes, shape=features.shape, regions=bool(regions))
+    return _file(
+        path,
+        root,
+        attributes,
+        attributes,
+        shape=features.shape,
+        regions=bool(regions),
+        origin=_origin(attributes),
+    )
+
+
+def _origin(attributes: dict) -> tuple[object, ...]:
+    """Return encoder, hash of its weights, and side of a patch in pixels and in um."""
+    # the hash of the published file, where there is one: ours also covers what is declared of it
+    weights = attributes.get("published_sha256") or attributes.get("weights_sha256", "")
+    side_um = ""
+    said = not str(attributes.get("mpp_source", "")).startswith("assumed")
+    if said and "mpp0" in attributes and "footprint0" in attributes:
+        side_um = float(attributes["mpp0"] * attributes["footprint0"])
+    return (attributes.get("encoder", ""), weights, attributes.get("size", ""), side_um)
 
 
 def _read_npz(path: str | Path, root: str | Path) -> _File:
     with np.load(path, allow_pickle=False) as archive:  # the arrays stay unread
         attributes = json.loads(str(archive["attributes"]))
     statistics = tuple(attributes.get(name, "") for name in STATISTICS)
-    return _file(path, root, attributes["outcome"], attributes, statistics=statistics)
+    origin = (attributes.get("neighbours", attributes.get("k", "")),)  # of a graph, of clusters
+    described = {"statistics": statistics, "origin": origin}
+    return _file(path, root, attributes["outcome"], attributes, **described)
 
 
 def _file(

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mil.config_encoders import check_encoders, encoder_settings
+from mil.config_predict import check_predict
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
@@ -77,6 +78,7 @@ def check_config(
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
+        ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
     ]
     return [problem for keys, check in checks if not keys & skip for problem in check()]
 
@@ -86,8 +88,10 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     Each has ``name, model, head, encoder, model_options, head_options, semi_supervised``, the whole
     ``training`` without what decides no result (a model does not depend on who watched), and
-    ``permute_labels``, which is None: labels are as they are.
+    ``permute_labels``, which is None: labels are as they are. None without a slide table.
     """
+    if not config["slides"]:  # nothing is trained
+        return {}
     entries = [member.entry for member in write_out(config["experiments"])]
     return {
         entry["name"]: {

@@ -3,6 +3,7 @@
 from mil.problems import InputError
 
 PARTS = ("train", "validation", "test")
+SEEN = ("train", "validation")  # those that a model was trained or chosen on
 
 
 class FoldError(InputError):

@@ -8,27 +8,31 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
 from wsi.storage import load_npz, read_features
 
 
 @dataclass(frozen=True)
 class TestPatient:
-    """A patient in the test part of a fold.
+    """A patient in the test part of a fold, or of a further cohort.
 
     Attributes
     ----------
-    patient_id, fold : who, and in which fold's test part.
-    percentile : of its risk among the `n` test patients of the fold, 0-100, 100 worst.
+    patient_id : who.
+    attention : files with the attention on its slides, of one model or of several.
+    percentile : of its risk among the `n` patients of `group`, 0-100, 100 worst.
+    group : among whom, e.g. ``test patients of fold 0``.
     time, event : observed follow-up, and whether it ended in an event.
     """
 
     __test__ = False  # not a test, whatever pytest takes its name for
 
     patient_id: str
-    fold: int
+    attention: tuple[str | Path, ...]
     percentile: float
     n: int
+    group: str
     time: float
     event: bool
 
@@ -65,32 +69,83 @@ def draw_heatmaps(
     ------
     ValueError : attention and features of a slide differ in length.
     """
+    patients = read_test_patients(predictions, attention)
+    _draw(name, "test patient", patients, cohort, root, heatmaps, slides, unit)
+
+
+def draw_predicted_heatmaps(
+    *,
+    name: str,
+    attention: Sequence[str | Path],
+    ensemble: str | Path,
+    patients: str | Path,
+    cohort: str | Path,
+    root: str | Path,
+    heatmaps: str | Path,
+    slides: int,
+    unit: str,
+) -> None:
+    """Draw the attention of one experiment on slides of a further cohort, averaged over models.
+
+    Parameters
+    ----------
+    attention : of the model of each fold, what ``predict_cohort`` wrote.
+    ensemble : what ``join_models`` wrote.
+    patients : patient table of the cohort; those are shown who are evaluated, too.
+    name, cohort, root, heatmaps, slides, unit : as for `draw_heatmaps`.
+    """
+    table = pd.read_csv(ensemble, dtype={"patient_id": str})
+    table = table.join(read_follow_up(patients, unit), on="patient_id")
+    judged = table[table["time"].notna() & (table["seen_by"] == 0)]
+    found = _ranked(judged, tuple(attention), "patients of the cohort")
+    _draw(name, "patient", found, cohort, root, heatmaps, slides, unit)
+
+
+def _draw(
+    name: str,
+    kind: str,
+    patients: Sequence[TestPatient],
+    cohort: str | Path,
+    root: str | Path,
+    heatmaps: str | Path,
+    slides: int,
+    unit: str,
+) -> None:
     table = pd.read_csv(cohort, dtype={"slide_id": str, "patient_id": str})
     known = set(table["patient_id"])
-    patients = [p for p in read_test_patients(predictions) if p.patient_id in known]
-    chosen = spread(patients, slides)
+    chosen = spread([p for p in patients if p.patient_id in known], slides)
     if not chosen:
-        why = "none was asked for" if slides < 1 else "no test patient has a usable slide"
+        why = "none was asked for" if slides < 1 else f"no {kind} has a usable slide"
         draw_message(f"{name}: no attention heatmap, since {why}.", heatmaps)
         return
-    panels = [_panel(patient, attention, table, Path(root), unit) for patient in chosen]
-    draw_panels(f"{name}: attention on slides of {len(panels)} test patients", panels, heatmaps)
+    panels = [_panel(patient, table, Path(root), unit) for patient in chosen]
+    draw_panels(f"{name}: attention on slides of {len(panels)} {kind}s", panels, heatmaps)
 
 
-def read_test_patients(predictions: Sequence[str | Path]) -> list[TestPatient]:
+def read_test_patients(
+    predictions: Sequence[str | Path], attention: Sequence[str | Path]
+) -> list[TestPatient]:
     """Return the test patients of all folds; of a patient tested in several repeats the first."""
     found: dict[str, TestPatient] = {}
-    for fold, path in enumerate(predictions):
+    for fold, (path, weights) in enumerate(zip(predictions, attention, strict=True)):
         table = pd.read_csv(path, dtype={"patient_id": str})
         test = table[table["part"] == "test"]
-        rank = rankdata(test["risk"]) - 0.5
-        for row, above in zip(test.itertuples(), rank, strict=True):
-            percentile = 100 * above / len(test)
-            patient = TestPatient(
-                row.patient_id, fold, percentile, len(test), float(row.time), bool(row.event)
-            )
-            found.setdefault(row.patient_id, patient)
+        for patient in _ranked(test, (weights,), f"test patients of fold {fold}"):
+            found.setdefault(patient.patient_id, patient)
     return list(found.values())
+
+
+def _ranked(
+    table: pd.DataFrame, attention: tuple[str | Path, ...], group: str
+) -> list[TestPatient]:
+    """Return the patients of a table of predictions with their rank in it."""
+    n, rank = len(table), rankdata(table["risk"]) - 0.5
+    return [
+        TestPatient(
+            row.patient_id, attention, 100 * above / n, n, group, float(row.time), bool(row.event)
+        )
+        for row, above in zip(table.itertuples(), rank, strict=True)
+    ]
 
 
 def spread(patients: Sequence[TestPatient], count: int) -> list[TestPatient]:
@@ -105,15 +160,9 @@ def percentile_within(attention: np.ndarray) -> np.ndarray:
     return 100 * (rankdata(attention) - 0.5) / len(attention)
 
 
-def _panel(
-    patient: TestPatient,
-    attention: Sequence[str | Path],
-    table: pd.DataFrame,
-    root: Path,
-    unit: str,
-) -> Panel:
-    by_slide, _ = load_npz(attention[patient.fold])
+def _panel(patient: TestPatient, table: pd.DataFrame, root: Path, unit: str) -> Panel:
     its = table[table["patient_id"] == patient.patient_id]
+    by_slide = _mean_attention(patient.attention, its["slide_id"])
     mass = {slide: float(by_slide[slide].sum()) for slide in its["slide_id"]}
     slide = max(mass, key=mass.__getitem__)
     path = its.loc[its["slide_id"] == slide, "features"].item()
@@ -121,7 +170,7 @@ def _panel(
     if len(coords) != len(by_slide[slide]):
         raise ValueError(
             f"slide {slide}: attention of {len(by_slide[slide])} patches, but {path} has "
-            f"{len(coords)}; predict fold {patient.fold} again."
+            f"{len(coords)}; predict again."
         )
     imported = attributes["stage"] == "import_features"
     return Panel(
@@ -134,6 +183,12 @@ def _panel(
         percentile=percentile_within(by_slide[slide]),
         caption="\n".join(_caption(patient, slide, mass, unit)),
     )
+
+
+def _mean_attention(paths: Sequence[str | Path], slides: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the attention [N] on each of the slides, its mean over models."""
+    models = [load_npz(path)[0] for path in paths]
+    return {slide: np.mean([model[slide] for model in models], axis=0) for slide in slides}
 
 
 def _known_mpp(attributes: dict[str, object]) -> float | None:
@@ -151,5 +206,5 @@ def _caption(patient: TestPatient, slide: str, mass: dict[str, float], unit: str
     time = f"{patient.time:.4g} {unit}".strip()
     yield (
         f"Patient {patient.patient_id}: risk at percentile {patient.percentile:.0f} of the "
-        f"{patient.n} test patients of fold {patient.fold}; {seen} {time}"
+        f"{patient.n} {patient.group}; {seen} {time}"
     )

@@ -12,8 +12,16 @@ from mil.survival.metrics.kaplan_meier import KaplanMeier
 COLOURS = {"low": BLUE, "high": VERMILLION}
 
 
+OF_FOLDS = (
+    "Threshold: median risk of each fold's training part. Folds are pooled by group, the "
+    "test is stratified by fold."
+)
+
+
 @house_style()
-def draw_kaplan_meier(groups: RiskGroups, permutation_p: float, title: str, unit: str) -> Figure:
+def draw_kaplan_meier(
+    groups: RiskGroups, permutation_p: float, title: str, unit: str, footnote: str = OF_FOLDS
+) -> Figure:
     """Return the pooled curves with 95 % bands, the stratified test and the numbers at risk."""
     figure = new_figure(6.4, 4.9)
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
@@ -31,12 +39,7 @@ def draw_kaplan_meier(groups: RiskGroups, permutation_p: float, title: str, unit
     top.set_xlim(0, end * 1.02)
     _write_at_risk(below, curves, end)
     below.set_xlabel(f"Time ({unit})")
-    figure.supxlabel(
-        "Threshold: median risk of each fold's training part. Folds are pooled by group, the "
-        "test is stratified by fold.",
-        fontsize=7.5,
-        color=MUTED,
-    )
+    figure.supxlabel(footnote, fontsize=7.5, color=MUTED)
     return figure
 
 

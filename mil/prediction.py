@@ -1,7 +1,7 @@
 """Predict all patients of a fold with the network trained on it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,11 @@ def predict_fold(
         log.warning(describe_skipped(people.skipped))
 
     with deterministic(device, seed):
-        network = build_network(experiment, made["in_dim"], made["fitted"], settings["standardise"])
-        network.load_state_dict(load_network_state(model))
-        network.to(device).eval()
+        network = load_network(model, made, device)
         told, seen = [], {}
         patients = people.table["patient_id"].tolist()
-        each = BagLoader(bags, patients, network.model.needs, device, rows=1)  # nobody together
-        for row, bag in zip(people.table.itertuples(), each, strict=True):
-            prediction, weights = _predict(network, bags, bag, settings["draws"], seed)
+        each = predict_patients(network, bags, patients, made, device)
+        for row, (prediction, weights) in zip(people.table.itertuples(), each, strict=True):
             told.append(prediction)
             if row.part == "test":
                 seen |= weights
@@ -107,16 +104,13 @@ def predict_fold(
         chosen = choose_patients(people.part("train"), experiment, seed, made["fold_index"])
         uses = table["patient_id"].map(chosen.uses).fillna("left_out")
         table["use"] = uses.where(table["part"] == "train", "")
-    arrays = {"patient_id": np.array(table["patient_id"].tolist()), "draws": whole.draws}
-    if whole.survival is not None:
-        arrays["edges"] = np.asarray(made["fitted"]["edges"], dtype=np.float64)
-        arrays["survival"] = whole.survival
+    arrays = stored_arrays(patients, whole, made)
     if network.head.proportional:
         train = table[table["part"] == "train"]
         if "use" in table:  # hidden labels stay hidden
             train = train[train["use"] == "labelled"]
         arrays |= baseline_arrays(breslow_baseline(train["time"], train["event"], train["risk"]))
-    _set_times(table, whole.time, curves_of(arrays, whole.risk))
+    set_times(table, whole.time, curves_of(arrays, whole.risk))
     _write_table(predictions, table)
 
     of_test = [one for one, part in zip(told, table["part"], strict=True) if part == "test"]
@@ -128,6 +122,46 @@ def predict_fold(
     save_npz(draws, attributes={"training_patients_sha256": fitted_on}, **arrays)
     save_npz(attention, **seen)
     log.info("%s, fold %d: %d patients", experiment["name"], made["fold_index"], len(table))
+
+
+def load_network(model: str | Path, made: Mapping[str, Any], device: torch.device) -> Network:
+    """Return a stored network, ready to predict.
+
+    Parameters
+    ----------
+    model : ``model.safetensors``.
+    made : content of the ``config.yaml`` beside it.
+    device : where it shall be.
+    """
+    experiment = made["experiment"]
+    standardise = experiment["training"]["standardise"]
+    network = build_network(experiment, made["in_dim"], made["fitted"], standardise)
+    network.load_state_dict(load_network_state(model))
+    return network.to(device).eval()
+
+
+def predict_patients(
+    network: Network,
+    bags: BagFolder,
+    patients: Sequence[str],
+    made: Mapping[str, Any],
+    device: torch.device,
+) -> Iterator[tuple[Prediction, dict[str, np.ndarray]]]:
+    """Yield the prediction of each patient and the attention [N] on each of its slides."""
+    draws, seed = made["experiment"]["training"]["draws"], made["seed"]
+    for bag in BagLoader(bags, patients, network.model.needs, device, rows=1):  # nobody together
+        yield _predict(network, bags, bag, draws, seed)
+
+
+def stored_arrays(
+    patients: Sequence[str], whole: Prediction, made: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of ``draws.npz`` that come from the predictions themselves."""
+    arrays = {"patient_id": np.array(list(patients)), "draws": whole.draws}
+    if whole.survival is not None:
+        arrays["edges"] = np.asarray(made["fitted"]["edges"], dtype=np.float64)
+        arrays["survival"] = whole.survival
+    return arrays
 
 
 @torch.no_grad()
@@ -146,7 +180,7 @@ def _predict(
     return network.head.predict(output.cpu()), by_slide
 
 
-def _set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurves | None) -> None:
+def set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurves | None) -> None:
     """Put the predicted times into the table, with a flag where a median is not reached."""
     median = None if curves is None else curves.median
     if time is None:

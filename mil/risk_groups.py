@@ -88,14 +88,20 @@ def logrank_rows(groups: RiskGroups, permutations: int, seed: int) -> list[Metri
 
 def write_curves(path: str | Path, groups: RiskGroups) -> None:
     """Write the curves of all folds together (``fold = pooled``) and of each with its threshold."""
-    parts = [_steps(POOLED, np.nan, groups.curves())]
-    parts += [_steps(fold, at, groups.curves(fold)) for fold, at in groups.thresholds.items()]
+    parts = [curve_steps(POOLED, np.nan, groups.curves())]
+    parts += [curve_steps(fold, at, groups.curves(fold)) for fold, at in groups.thresholds.items()]
+    write_steps(path, parts)
+
+
+def write_steps(path: str | Path, parts: Sequence[pd.DataFrame]) -> None:
+    """Write the tables of ``curve_steps`` one below the other."""
     table = pd.concat([part for part in parts if len(part)] or parts)
     with atomic(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")
 
 
-def _steps(fold: int | str, threshold: float, curves: dict[str, KaplanMeier]) -> pd.DataFrame:
+def curve_steps(fold: int | str, threshold: float, curves: dict[str, KaplanMeier]) -> pd.DataFrame:
+    """Return the curves of the groups as a table, a row a step."""
     columns = ["time", "survival", "low", "high", "at_risk", "events", "censored"]
     rows = [
         pd.DataFrame({name: getattr(curve, name) for name in columns})

@@ -56,11 +56,7 @@ def read_curves(predictions: pd.DataFrame, draws: str | Path) -> SurvivalCurves 
     InputError : a patient of the table is not in ``draws``.
     """
     arrays, _ = load_npz(draws)
-    place = {name: k for k, name in enumerate(arrays["patient_id"].tolist())}
-    lost = [name for name in predictions["patient_id"] if name not in place]
-    if lost:
-        raise InputError([f"{draws}: no patient {lost[0]}; it belongs to another predictions.csv."])
-    which = np.array([place[name] for name in predictions["patient_id"]], dtype=np.int64)
+    which = _places(predictions, arrays, draws)
     per_patient = {name: arrays[name][which] for name in ("draws", "survival") if name in arrays}
     return curves_of({**arrays, **per_patient}, predictions["risk"].to_numpy(np.float64))
 
@@ -68,3 +64,44 @@ def read_curves(predictions: pd.DataFrame, draws: str | Path) -> SurvivalCurves 
 def read_alarms(draws: str | Path) -> tuple[str, ...]:
     """Return the sentences of ``draws.npz`` on degenerate predictions of the test part."""
     return tuple(load_npz(draws)[0]["alarms"].tolist())
+
+
+def joined_arrays(curves: SurvivalCurves | None) -> dict[str, np.ndarray]:
+    """Return curves that several models have together as they are stored in ``curves.npz``."""
+    if curves is None:
+        return {}
+    return {
+        "knots": _once(curves.knots),
+        "survival": _once(curves.survival),
+        "straight": np.array(curves.straight),
+        "end": np.float64(curves.end),
+        "draws": np.int64(curves.draws),
+    }
+
+
+def read_joined_curves(predictions: pd.DataFrame, path: str | Path) -> SurvivalCurves | None:
+    """Return the curves of the patients of a table that ``curves.npz`` holds; see `read_curves`."""
+    arrays, _ = load_npz(path)
+    which = _places(predictions, arrays, path)
+    if "knots" not in arrays:
+        return None
+    n = len(arrays["patient_id"])
+    rows = [np.broadcast_to(a, (n, a.shape[1])) for a in (arrays["knots"], arrays["survival"])]
+    straight, end, draws = bool(arrays["straight"]), float(arrays["end"]), int(arrays["draws"])
+    return SurvivalCurves(*rows, straight, end, draws).rows(which)
+
+
+def _once(rows: np.ndarray) -> np.ndarray:
+    """Return the one row that all patients share, or all rows."""
+    return rows[:1] if (rows == rows[:1]).all() else rows
+
+
+def _places(
+    predictions: pd.DataFrame, arrays: Mapping[str, np.ndarray], path: str | Path
+) -> np.ndarray:
+    """Return where the patients of a table are in the arrays."""
+    place = {name: k for k, name in enumerate(arrays["patient_id"].tolist())}
+    lost = [name for name in predictions["patient_id"] if name not in place]
+    if lost:
+        raise InputError([f"{path}: no patient {lost[0]}; it belongs to another predictions.csv."])
+    return np.array([place[name] for name in predictions["patient_id"]], dtype=np.int64)

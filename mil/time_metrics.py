@@ -32,7 +32,9 @@ def time_error_rows(folds: Sequence[FoldPredictions], bootstrap: int, seed: int)
     rows = []
     for metric, errors_of in variants.items():
         parts = [errors_of(fold) for fold in folds]
-        draws = bootstrap_means(parts, bootstrap, seed, patients)
+        # Who does not count must not turn a draw into NaN.
+        weighed = [(np.where(weights == 0, 0.0, errors), weights) for errors, weights in parts]
+        draws = bootstrap_means(weighed, bootstrap, seed, patients)
         own = [_row(metric, fold, *part) for fold, part in zip(folds, parts, strict=True)]
         rows += with_mean(own, folds, draws)
     return rows
@@ -52,12 +54,18 @@ def _against(
 
 def _row(metric: str, fold: FoldPredictions, errors: np.ndarray, weights: np.ndarray) -> MetricRow:
     counted = weights != 0  # NaN counts: it must be told
-    missing = int((~np.isfinite(fold.test["predicted_time"][counted])).sum())
+    missing = ~np.isfinite(fold.test["predicted_time"][counted])
     value, reason = np.nan, ""
     if not counted.any():
         reason = "no events"
-    elif missing:
-        reason = f"{missing} of {counted.sum()} predicted times are missing"
+    elif missing.any():
+        flags = fold.test["time_flag"][counted][missing]
+        what = (
+            "medians are not reached"
+            if (flags == "not reached").all()
+            else "predicted times are missing"
+        )
+        reason = f"{missing.sum()} of {counted.sum()} {what}"
     elif not np.isfinite(errors[counted]).all():
         reason = "no event in the training part"
     else:

@@ -4,8 +4,8 @@
 rule make_folds:
     """Name the patients with a usable follow-up and deal them to folds."""
     input:
-        slides=config["slides"],
-        patients=config["patients"],
+        slides=config["slides"] or [],
+        patients=config["patients"] or [],
         files=fold_files(config),
     output:
         folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
@@ -25,7 +25,7 @@ rule make_folds:
         folds=config["folds"],
         seed=config["seed"],
         strict=config["strict"],
-        exclude=config["exclude"],
+        exclude=list(OWN_TABLE.exclude),
         code=code_digest("mil.folds"),
     message:
         "folds"
@@ -36,9 +36,9 @@ rule make_folds:
 rule gather_cohort:
     """Count what became of every slide; list the usable ones with a hash of their features."""
     input:
-        slides=config["slides"],
-        features=collect("<results>/features/{{encoder}}/{slide}.h5", slide=SLIDES),
-        graphs=collect("<results>/graphs/{{encoder}}/{slide}.npz", slide=SLIDES),
+        slides=config["slides"] or [],
+        features=collect("<results>/features/{{encoder}}/{slide}.h5", slide=OWN_SLIDES),
+        graphs=collect("<results>/graphs/{{encoder}}/{slide}.npz", slide=OWN_SLIDES),
         clusters=collect(
             "<results>/clusters/{{encoder}}/{patient}.npz", patient=PATIENTS
         ),
@@ -66,7 +66,7 @@ rule gather_cohort:
         root=results_folder,
         max_failed_slides=config["max_failed_slides"],
         strict=config["strict"],
-        exclude=config["exclude"],
+        exclude=list(OWN_TABLE.exclude),
         code=code_digest("mil.cohort"),
     message:
         "cohort of usable slides ({wildcards.encoder})"

@@ -10,7 +10,6 @@ from dataclasses import asdict
 sys.path.insert(0, workflow.basedir)
 
 from mil.config import (
-    encoders,
     experiment_groups,
     experiments,
     fold_count,
@@ -20,9 +19,11 @@ from mil.config import (
     running,
     tissue_parameters,
 )
-from mil.config_encoders import WEIGHTS
-from mil.report.sample import shown_slides
-from mil.tables import missing_slides, read_patients, read_slides
+from mil.config_encoders import WEIGHTS, encoder_settings
+from mil.predicted_cohorts import predicted_cohorts
+from mil.report.sample import MOST, shown_slides
+from mil.slide_tables import SlideTable, patients_of, read_slide_tables
+from mil.tables import missing_slides, read_patients
 from wsi import __version__
 from mil.__main__ import STAGES as COHORT_STAGES
 from wsi.__main__ import STAGES as SLIDE_STAGES
@@ -35,15 +36,24 @@ RETRIES = 2  # of the stages of one slide; the last attempt records a crash as t
 
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
 RUN = f"{config['results']}/run.json"  # what jobs may use that decides no result
+PREDICTING = f"{config['results']}/run/predict.json"  # likewise, of further cohorts
 FROM_SLIDES = not config["features"]["import"]  # otherwise features were made elsewhere
-SLIDES = {
-    s.slide_id: s
-    for s in read_slides(config["slides"], config["exclude"], need_paths=FROM_SLIDES)
-}
-read_patients(config["patients"], config["unit"])
-MISSING = (
-    missing_slides(SLIDES.values(), config["max_failed_slides"]) if FROM_SLIDES else {}
+OWN = ""  # the cohort that models are trained on, among the slide tables
+TABLES = read_slide_tables(
+    {
+        **({OWN: config["slides"]} if config["slides"] else {}),
+        **{entry["name"]: entry["slides"] for entry in config["predict"]},
+    },
+    config["exclude"],
+    need_paths=FROM_SLIDES,
 )
+SLIDES = {s.slide_id: s for table in TABLES.values() for s in table.slides}  # of all
+if config["patients"]:
+    read_patients(config["patients"], config["unit"])
+MISSING = set()
+if FROM_SLIDES:
+    for table in TABLES.values():
+        MISSING |= missing_slides(table.slides, config["max_failed_slides"])
 IMPORTED = {}
 if not FROM_SLIDES:
     from wsi.layouts.finding import find_imported  # h5py: only where it is asked for
@@ -64,14 +74,20 @@ if config["tissue"]["process_list"]:
     PROCESS_LIST = overrides(config["tissue"]["process_list"], TISSUE)
 TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
 TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
-SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
-PATIENTS = {}
-for slide in SLIDES.values():
-    PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
-ENCODERS = encoders(config)
+OWN_TABLE = TABLES.get(OWN, SlideTable("", (), ()))
+OWN_SLIDES = [slide.slide_id for slide in OWN_TABLE.slides]
+PATIENTS = patients_of(OWN_TABLE.slides)
+SHOWN = shown_slides(OWN_SLIDES)  # in the report, with a picture each
 EXPERIMENTS = experiments(config)
 GROUPS = experiment_groups(config)  # of experiments that differ by their seeds alone
 FOLDS = range(fold_count(config))
+PREDICTED = predicted_cohorts(config, TABLES, len(FOLDS))
+OWN_ENCODERS = sorted({settings["encoder"] for settings in EXPERIMENTS.values()})
+ENCODED = {name: list(OWN_SLIDES) for name in OWN_ENCODERS}  # slides that each encodes
+for cohort in PREDICTED.values():
+    for name in cohort.encoders:
+        ENCODED[name] = list(dict.fromkeys([*ENCODED.get(name, []), *cohort.slides]))
+ENCODERS = {name: encoder_settings(name, config) for name in sorted(ENCODED)}
 DISTRIBUTIONS = [  # figures of predicted distributions
     "chosen_patients",
     "intervals",
@@ -110,8 +126,8 @@ def slide_entry(wildcards):
 
 
 def slide_entries(wildcards):
-    """Id and file of every slide."""
-    return {slide.slide_id: slide.path for slide in SLIDES.values()}
+    """Id and file of every slide of the cohort that models are trained on."""
+    return {name: SLIDES[name].path for name in OWN_SLIDES}
 
 
 def slides_to_check(wildcards):
@@ -161,7 +177,7 @@ def patches_of_slide(wildcards):
 
 def picture(path):
     """A slide's picture; Snakemake's report shows it too, unless there are too many slides."""
-    if len(SLIDES) > len(SHOWN):
+    if len(SLIDES) > MOST:
         return path
     labels = {"slide": "{slide}"}
     return report(
@@ -183,6 +199,15 @@ def features_of_patient(wildcards):
     ]
 
 
+def for_each_slide(pattern):
+    """A file for each encoder and each slide whose features are read."""
+    return [
+        pattern.format(encoder=name, slide=slide)
+        for name, slides in ENCODED.items()
+        for slide in slides
+    ]
+
+
 def experiment(wildcards):
     """All settings of an experiment, or of its copy with permuted labels."""
     return EXPERIMENTS.get(wildcards.experiment) or PERMUTED[wildcards.experiment]
@@ -193,11 +218,11 @@ def running_file(wildcards):
     return f"{config['results']}/run/{wildcards.experiment.partition('.permuted')[0]}.json"
 
 
-def digest_with_model(stage):
+def digest_with_model(stage, settings_of=experiment):
     """Digest of the code behind a stage together with an experiment's model and head."""
 
     def digest(wildcards):
-        settings = experiment(wildcards)
+        settings = settings_of(wildcards)
         model, head = settings["model"], settings["head"]
         return code_digest(stage, f"mil.models.{model}", f"mil.heads.{head}")
 
@@ -222,7 +247,10 @@ def whole_configuration(wildcards):
 def version(wildcards):
     """This software's version and a digest of the code behind every stage."""
     modules = [*SLIDE_STAGES.values(), *COHORT_STAGES.values()]
-    for settings in EXPERIMENTS.values():
+    predicting = (
+        settings for c in PREDICTED.values() for settings in c.experiments.values()
+    )
+    for settings in (*EXPERIMENTS.values(), *predicting):
         modules += [f"mil.models.{settings['model']}", f"mil.heads.{settings['head']}"]
     return f"{__version__}, code {code_digest(*modules)}"
 
@@ -236,6 +264,7 @@ def describe_run():
     write_json(RUN, {**{key: config["features"][key] for key in keys}, "slides": slides})
     for name, settings in running(config).items():
         write_json(running_file(Namespace(experiment=name)), {"running": settings})
+    write_json(PREDICTING, {"device": config["training"]["device"]})
 
 
 def cores_of_encoder(wildcards):

@@ -41,7 +41,9 @@ rule list_imported:
     """List every slide with what its file held."""
     input:
         features=collect(
-            "<results>/features/{encoder}/{slide}.h5", encoder=ENCODERS, slide=SLIDES
+            "<results>/features/{encoder}/{slide}.h5",
+            encoder=OWN_ENCODERS,
+            slide=OWN_SLIDES,
         ),
     output:
         table=report(
@@ -61,7 +63,7 @@ rule list_imported:
         mem_mb=2000,
         runtime=30,
     params:
-        slides=list(SLIDES),
+        slides=OWN_SLIDES,
         code=code_digest("wsi.imported_table"),
     message:
         "table of imported slides"

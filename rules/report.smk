@@ -4,14 +4,16 @@
 rule write_report:
     """Write the report: one page that holds everything."""
     input:
-        slides=config["slides"],
+        slides=config["slides"] or [],
         slide_table="<results>/slides.csv",
         patients="<results>/cohort/patients.csv",
         excluded_patients="<results>/cohort/excluded_patients.csv",
         folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
-        cohorts=collect("<results>/cohort/{encoder}.csv", encoder=ENCODERS),
-        excluded=collect("<results>/cohort/{encoder}.excluded.csv", encoder=ENCODERS),
-        graphs=collect("<results>/cohort/{encoder}.graphs.csv", encoder=ENCODERS),
+        cohorts=collect("<results>/cohort/{encoder}.csv", encoder=OWN_ENCODERS),
+        excluded=collect(
+            "<results>/cohort/{encoder}.excluded.csv", encoder=OWN_ENCODERS
+        ),
+        graphs=collect("<results>/cohort/{encoder}.graphs.csv", encoder=OWN_ENCODERS),
         metrics=collect(
             "<results>/evaluation/{experiment}/metrics.csv", experiment=EXPERIMENTS
         ),

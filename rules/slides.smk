@@ -76,8 +76,8 @@ rule make_patches:
 rule list_slides:
     """List every slide with what was found on it, odd stains, and CLAM's process list."""
     input:
-        tissue=collect("<results>/tissue/{slide}.geojson", slide=SLIDES),
-        patches=collect("<results>/patches/level2/{slide}.h5", slide=SLIDES),
+        tissue=collect("<results>/tissue/{slide}.geojson", slide=OWN_SLIDES),
+        patches=collect("<results>/patches/level2/{slide}.h5", slide=OWN_SLIDES),
     output:
         table=report(
             "<results>/slides.csv",

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from mil.config import encoders, experiments
 from mil.report import cohort_flow, graph_facts, provenance, result_tables, slide_pictures
 from mil.report.cohort_flow import read_table
 from mil.report.imported_notes import imported_notes
+from mil.report.render import render
 from mil.report.sample import shown_slides
 from mil.report.slide_notes import slide_notes
 from mil.report.speed import speed_facts
@@ -138,7 +137,7 @@ def write_report(
         },
     }
     with atomic(report) as partial:
-        partial.write_text(_render(context), encoding="utf-8")
+        partial.write_text(render("page.html", context), encoding="utf-8")
 
 
 def _cohort(
@@ -249,16 +248,3 @@ def _distributions(figures: Mapping[str, str | Path]) -> dict[str, str]:
         for name, path in figures.items()
         if len(pd.read_csv(Path(path).with_suffix(".csv")))
     }
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=PackageLoader("mil", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    style = environment.loader.get_source(environment, "style.css")[0]
-    return environment.get_template("page.html").render(style=Markup(style), **context)

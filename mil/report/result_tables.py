@@ -39,7 +39,8 @@ _LABELS = {
 }
 # The tables of further measures, by how their metrics begin.
 TABLES = {
-    "ranking": ("c_index_", "uno_", "antolini_", "auc_", "logrank_"),
+    "ranking": ("c_index_", "uno_", "antolini_", "auc_"),
+    "groups": ("logrank_",),
     "times": ("mae_",),
     "probabilities": ("ibs", "d_calibration_"),
     "coverage": ("coverage_",),
@@ -236,3 +237,56 @@ def best(rows: Sequence[MainRow]) -> MainRow | None:
     """Return the row with the highest C, None if no C is defined; one seed is no experiment."""
     defined = [row for row in rows if row.value != NONE and not row.is_member]
     return max(defined, key=lambda row: float(row.value), default=None)
+
+
+@dataclass(frozen=True)
+class PredictedRow:
+    """One measure of an experiment on a predicted cohort, as text."""
+
+    measure: str
+    ensemble: str
+    interval: str
+    mean: str
+    mean_interval: str
+    models: list[str]
+    n: int
+    events: int
+
+
+def predicted_rows(table: pd.DataFrame, unit: str) -> list[PredictedRow]:
+    """Return what the metrics of a predicted cohort say of the ensemble and of each model."""
+    rows = []
+    for metric in table.loc[table["fold"] == "ensemble", "metric"]:
+        its = table[table["metric"] == metric].set_index("fold")
+        of_models = its[its.index.str.isdigit()]["value"]
+        whole, digits = its.loc["ensemble"], 1 if metric.startswith("mae_") else 3
+        known = "mean" in its.index
+        rows.append(
+            PredictedRow(
+                _label_of_ensemble(metric, unit),
+                _cell({**whole, "metric": metric}, whole, unit).value,
+                _interval(whole, digits),
+                _number(its.loc["mean", "value"], digits) if known else NONE,
+                _interval(its.loc["mean"], digits) if known else NONE,
+                [_number(value, digits) for value in of_models],
+                int(whole["n"]),
+                int(whole["events"]),
+            )
+        )
+    return rows
+
+
+def predicted_warnings(name: str, table: pd.DataFrame, unit: str) -> list[str]:
+    """Return a sentence for every reason that a metric of the ensemble or of a model carries."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in table[(table["fold"] != "mean") & (table["reason"] != "")].itertuples():
+        model = "ensemble" if row.fold == "ensemble" else f"model of fold {row.fold}"
+        found.setdefault((model, row.reason), []).append(_label_of_ensemble(row.metric, unit))
+    return [
+        f"{name}, {model}: {', '.join(labels)}: {reason}."
+        for (model, reason), labels in found.items()
+    ]
+
+
+def _label_of_ensemble(metric: str, unit: str) -> str:
+    return _label(metric, unit).removesuffix(", mean over folds")

@@ -13,6 +13,7 @@ import yaml
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mil.bag_folder import BagFolder
+from mil.feature_origin import feature_origin
 from mil.heads import HEADS
 from mil.labels import describe_skipped, patients_sha256, read_fold
 from mil.network import build_network
@@ -76,7 +77,7 @@ def train_model(
     fold_index : number of the fold.
     model : output, safetensors: network, feature scaling and discriminator of the chosen epoch.
     config : output, YAML: all that prediction needs, with the fitted values and the SHA-256 of the
-        sorted (labelled) training patients they were fitted on.
+        sorted labelled training patients they were fitted on, and what their features come from.
     history : output, CSV, a row an epoch (``mil.training.history.Epoch``).
     code : a digest of the code; what other code has begun is not gone on with.
     running : what decides no result, see ``mil.training.settings.Running``.
@@ -229,6 +230,7 @@ def train_model(
         experiment={**experiment, "training": asdict(settings)},
         fitted={**fitted, **fitted_on},
         in_dim=bags.width,
+        features=feature_origin(cohort, labelled["patient_id"]),
         seed=seed,
         fold_index=fold_index,
         chosen_epoch=chosen.epoch,

@@ -32,9 +32,10 @@ class Results:
         for number, slide in enumerate(slides):
             self.encode(slide, 16 * (number + 1))
             attributes = {"sha256": f"graph of {slide}", **STATISTICS, "pieces": number}
+            attributes["neighbours"] = 8
             save_npz(self.graph(slide), Outcome(slide, "build_graph"), attributes, a=np.zeros(3))
         for patient in dict.fromkeys(slides.values()):
-            attributes = {"sha256": f"clusters of {patient}"}
+            attributes = {"sha256": f"clusters of {patient}", "k": 3}
             save_npz(self.cluster(patient), Outcome(patient, "cluster_patches"), attributes)
 
     def features(self, slide):
@@ -106,6 +107,12 @@ def test_all_slides_usable(results):
         "clusters": "clusters/resnet50/P2.npz",
         "clusters_sha256": "clusters of P2",
         "regions": "true",
+        "encoder": "",
+        "weights_sha256": "",
+        "patch_px": "",
+        "patch_um": "",
+        "neighbours": "8",
+        "clusters_k": "3",
     }
     assert results.rows("resnet50.graphs.csv")[1] == {
         "slide_id": "S2",
@@ -231,3 +238,15 @@ def test_thousands_of_slides(tmp_path):
     start = time.perf_counter()
     results.gather()
     assert time.perf_counter() - start < 30
+
+
+def test_what_made_the_features_goes_along(results):
+    """Of published weights the hash of their file counts, of an assumed scale nothing."""
+    known = {"encoder": "uni", "weights_sha256": "o" * 64, "size": 256, "footprint0": 1024}
+    results.encode("S1", 16, **known, mpp0=0.25, published_sha256="p" * 64)
+    results.encode("S2", 16, **known, mpp0=0.25, published_sha256="", mpp_source="assumed: 40x")
+    results.gather()
+    columns = ("encoder", "weights_sha256", "patch_px", "patch_um")
+    first, second, *_ = ([row[name] for name in columns] for row in results.rows("resnet50.csv"))
+    assert first == ["uni", "p" * 64, "256", "256"]
+    assert second == ["uni", "o" * 64, "256", ""]

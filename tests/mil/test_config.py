@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,7 +52,10 @@ KEYS = list(properties(schema))
 def value_at(node, path):
     """Return what stands at `path`, None where there is no such place."""
     for key in path:
-        node = node[key] if isinstance(node, list) else (node or {}).get(key)
+        if isinstance(node, list):
+            node = node[key] if key < len(node) else None
+        else:
+            node = (node or {}).get(key)
     return node
 
 
@@ -64,6 +68,8 @@ def problems(raw):
 def put(path, value):
     """Return a configuration that has `value` at `path` and is sound elsewhere."""
     raw = {"experiments": [{"name": "a", "model": "abmil", "head": "cox"}]}
+    if path[:2] == ("predict", 0):
+        raw["predict"] = [{"name": "b", "slides": "b.csv"}]
     node = raw
     for key, after in zip(path, (*path[1:], None), strict=True):
         key = "mine" if key == "*" else key
@@ -83,7 +89,7 @@ def test_schema_is_a_schema():
 @pytest.mark.parametrize(("path", "node"), KEYS, ids=[".".join(map(str, p)) for p, _ in KEYS])
 def test_every_key_is_described_and_has_a_default(path, node):
     assert node["description"].strip().endswith(".")
-    assert "default" in node or path[:2] == ("experiments", 0)
+    assert "default" in node or path[:2] in (("experiments", 0), ("predict", 0))
 
 
 def test_every_block_refuses_unknown_keys():
@@ -123,6 +129,9 @@ def test_demo_configuration_shows_every_key():
     config = load_config(raw, SCHEMA)
     assert config == raw | {"experiments": config["experiments"]}, "a key is only a default"
     for path, _ in KEYS:
+        if path[:2] == ("predict", 0):
+            assert path[2] in re.search(r"# \{name: elsewhere,.*\}", DEMO.read_text())[0]
+            continue
         if "*" in path or (0 in path and len(path) > 3):
             continue  # shown in a comment, or under training
         node = raw
@@ -153,6 +162,46 @@ def test_a_wrong_type_is_named(path, node):
     found = problems(put(path, [[]]) if node.get("type") != "array" else put(path, 3))
     named = "".join(f"[{k}]" if k == 0 else f".{'mine' if k == '*' else k}" for k in path)[1:]
     assert any(named in problem and "it must be" in problem for problem in found), found
+
+
+PREDICT = {"name": "b", "slides": "b.csv"}
+ALONE = {"slides": None, "patients": None}
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        (ALONE, "slides and patients are empty, and so is predict; there is nothing to do."),
+        ({"slides": None, "predict": [PREDICT]}, "patients is patients.csv, but slides is empty"),
+        (ALONE | {"predict": [PREDICT]}, "predict[0].models is empty, and without slides"),
+        (
+            {"predict": [PREDICT | {"models": "gone"}]},
+            "predict[0].models is gone; there is no such folder",
+        ),
+        (
+            {"results": "schemas", "predict": [PREDICT | {"models": str(SCHEMA.parent)}]},
+            "the results of this run; leave it empty",
+        ),
+        (
+            {"predict": [PREDICT, PREDICT | {"name": "B"}]},
+            "predict[1].name is B, as predict[0]; give each cohort its own name.",
+        ),
+        (
+            {"predict": [PREDICT | {"experiments": ["abmil-advmill"]}]},
+            "predict[0].experiments names abmil-advmill; it must be among abmil-advmil; did you",
+        ),
+        ({"predict": [{"name": "b"}]}, "predict[0].slides is missing; it has no default."),
+    ],
+)
+def test_a_mistake_in_what_is_predicted(raw, sentence, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert any(sentence in problem for problem in problems(raw)), problems(raw)
+
+
+def test_without_a_slide_table_nothing_is_trained():
+    entry = PREDICT | {"models": str(ROOT / "schemas")}
+    config = load_config(ALONE | {"predict": [entry]}, SCHEMA)
+    assert experiments(config) == {}
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,17 @@ def test_a_head_without_times_has_no_errors_in_time(tmp_path):
     assert not {"mae_uncensored", "mae_hinge"} & set(metrics.index.get_level_values("metric"))
 
 
+def test_a_median_that_is_not_reached_leaves_out_only_what_counts_it(tmp_path):
+    tables = make_predictions()
+    test = tables[2][tables[2]["part"] == "test"]
+    censored = test.index[test["event"] == 0][0]
+    tables[2].loc[censored, ["predicted_time", "time_flag"]] = np.nan, "not reached"
+    metrics = evaluate(tmp_path, tables)
+    assert "1 of 26 medians are not reached" in metrics.loc[("mae_pseudo", "2"), "reason"]
+    events = metrics.loc[("mae_uncensored", "2")]  # nobody without a time is among them
+    assert events["low"] < events["value"] < events["high"]
+
+
 def test_missing_times_are_counted(tmp_path):
     tables = make_predictions()
     tables[2].loc[tables[2].index[tables[2]["part"] == "test"][0], "predicted_time"] = np.nan

@@ -26,7 +26,8 @@ def inputs(tmp_path):
 
 def people(*percentiles):
     return [
-        TestPatient(f"P{i}", 0, p, len(percentiles), 1.0, True) for i, p in enumerate(percentiles)
+        TestPatient(f"P{i}", (), p, len(percentiles), "test patients of fold 0", 1.0, True)
+        for i, p in enumerate(percentiles)
     ]
 
 
@@ -47,11 +48,13 @@ def test_equal_risks_are_chosen_in_one_order():
 
 
 def test_risk_percentile_is_within_the_test_part_of_the_fold(inputs):
-    found = {p.patient_id: p for p in read_test_patients(inputs["predictions"])}
+    found = {
+        p.patient_id: p for p in read_test_patients(inputs["predictions"], inputs["attention"])
+    }
     # fold 0 tests P1 (4 months), P5 (20), P3 (30.5); the training part does not count
     assert found["P1"].percentile == pytest.approx(100 * 2.5 / 3)
     assert found["P3"].percentile == pytest.approx(100 * 0.5 / 3)
-    assert (found["P4"].fold, found["P4"].n) == (1, 2)
+    assert (found["P4"].group, found["P4"].n) == ("test patients of fold 1", 2)
 
 
 def test_attention_percentile_depends_on_order_alone_and_ties_share_one():

@@ -1,0 +1,18 @@
+"""Draw attention on slides of a further cohort (rule draw_predicted_heatmaps)."""
+
+from wsi.jobs import run_job
+
+run_job(
+    "mil",
+    "draw_predicted_heatmaps",
+    log=snakemake.log[0],
+    name=snakemake.wildcards.experiment,
+    attention=list(snakemake.input.attention),
+    ensemble=snakemake.input.ensemble,
+    patients=snakemake.input.patients,
+    cohort=snakemake.input.cohort,
+    root=snakemake.params.root,
+    heatmaps=snakemake.output[0],
+    slides=snakemake.params.slides,
+    unit=snakemake.params.unit,
+)
