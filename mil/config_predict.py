@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mil.experiment_grid import write_out
 from mil.problems import did_you_mean, listed
 
 
@@ -26,7 +27,7 @@ def check_predict(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}.name is {name}, as predict[{first}]; give each cohort its own name."
         yield from _check_models(place, entry.get("models"), config)
         if not entry.get("models") and trained:
-            own = [experiment["name"] for experiment in config["experiments"]]
+            own = [member.entry["name"] for member in write_out(config["experiments"])]
             for wanted in entry.get("experiments") or []:
                 if wanted not in own:
                     yield (

@@ -1,7 +1,7 @@
 """Predictions of an experiment, fold by fold, as its evaluation and its comparison read them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +29,19 @@ class FoldPredictions:
     train, test : tables with patient_id, time, event, risk, predicted_time (NaN where none) and
         time_flag (see ``mil.prediction``); of a column ``use``, train has the labelled patients:
         what is fitted here sees no others.
-    unlabelled, validation : likewise, training patients whose labels were hidden, and validation.
     curves : survival curves of the test patients; None where the head has none or nobody asked.
     alarms : sentences on degenerate predictions of the test part.
+    unlabelled, validation : tables as train, of training patients whose labels were hidden, and of
+        the validation part.
     """
 
     fold: int
     train: pd.DataFrame
     test: pd.DataFrame
-    unlabelled: pd.DataFrame
-    validation: pd.DataFrame
     curves: SurvivalCurves | None = None
     alarms: tuple[str, ...] = ()
+    unlabelled: pd.DataFrame = field(default_factory=pd.DataFrame)
+    validation: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def finite(self) -> bool:

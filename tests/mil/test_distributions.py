@@ -166,6 +166,5 @@ def test_scores_over_time_are_those_of_the_folds(folds, kind):
 
 
 def test_a_fold_without_test_patients_has_no_figures_of_shared_times(folds):
-    nobody = folds[0].test.head(0)
-    empty = FoldPredictions(3, folds[0].train, nobody, nobody, nobody)
+    empty = FoldPredictions(3, folds[0].train, folds[0].test.head(0))
     assert not len(scores_over_time([*folds, empty], 20, 1))

@@ -245,7 +245,7 @@ def test_alarms_of_predictions_and_of_the_discriminator_are_gathered(tmp_path):
         history["real_accuracy"], history["fake_accuracy"] = (0.0, 1.0) if k == 1 else (0.6, 0.5)
     paths = write_draws(tmp_path, tables, alarms=["<collapsed> here."])
     alarms = gather_alarms(
-        [FoldPredictions(0, None, None, None, None, alarms=read_alarms(paths[0]))],
+        [FoldPredictions(0, None, None, alarms=read_alarms(paths[0]))],
         pd.concat([h.assign(fold=k) for k, h in enumerate(histories)]),
     )
     assert alarms.values.tolist() == [
