@@ -30,7 +30,7 @@ report: "report/workflow.rst"
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     patient=r"[A-Za-z0-9][A-Za-z0-9._-]*",
-    encoder=r"[A-Za-z0-9_-]+",
+    encoder=r"[A-Za-z0-9_-]+(@(blur|hed)-[a-z]+)?",  # what is behind @ was done to the pixels
     experiment=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     fold=r"\d+",
 
@@ -63,6 +63,7 @@ else:
 include: "rules/structures.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
+include: "rules/robustness.smk"
 include: "rules/report.smk"
 
 
@@ -79,6 +80,7 @@ localrules:
     clusters,
     train,
     evaluate,
+    robustness,
     report,
     null,
 
@@ -140,6 +142,12 @@ rule evaluate:
         collect(
             "<results>/evaluation/{experiment}/heatmaps.jpg", experiment=EXPERIMENTS
         ),
+
+
+rule robustness:
+    input:
+        asked_for_robustness,
+        collect("<results>/robustness/{curve}.svg", curve=CURVES),
 
 
 rule report:

@@ -14,6 +14,9 @@ STAGES = {
     "evaluate_experiment": "mil.evaluation",
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
+    "predict_occluded": "mil.robustness.predict",
+    "predict_perturbed": "mil.robustness.predict",
+    "draw_robustness": "mil.robustness.curves",
     "write_report": "mil.report.page",
 }
 

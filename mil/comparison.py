@@ -13,8 +13,8 @@ from mil.figures import save_figure
 from mil.fold_metrics import MEAN
 from mil.fold_predictions import FoldPredictions, PredictionError, read_predictions
 from mil.forest import draw_forest
-from mil.survival.metrics.bootstrap import bootstrap_concordance, percentile_interval
-from mil.survival.metrics.concordance import harrell_c
+from mil.paired import paired_difference, shared_patients
+from mil.survival.metrics.bootstrap import percentile_interval
 from wsi.storage import atomic
 
 
@@ -102,12 +102,6 @@ def _check_folds(folds: Mapping[str, list[FoldPredictions]]) -> None:
         raise PredictionError(problems)
 
 
-def _shared(own: FoldPredictions, best: FoldPredictions) -> pd.DataFrame:
-    """Return the test patients that both experiments have in a fold, in a fixed order."""
-    both = own.test.merge(best.test, on="patient_id", suffixes=("", "_best"))
-    return both.sort_values("patient_id", ignore_index=True)
-
-
 def _against_best(
     row: ComparedExperiment,
     own: list[FoldPredictions],
@@ -116,22 +110,16 @@ def _against_best(
     seed: int,
 ) -> ComparedExperiment:
     """Return the row with its paired difference: same patients, same bootstrap draws."""
-    both = [_shared(*pair) for pair in zip(own, best, strict=True)]
+    both = [shared_patients(*pair) for pair in zip(own, best, strict=True)]
     shared = len(set().union(*(t["patient_id"] for t in both)))
-    if any((t[label] != t[f"{label}_best"]).any() for t in both for label in ("time", "event")):
+    if any((t[label] != t[f"{label}_other"]).any() for t in both for label in ("time", "event")):
         # Labels permuted in another way: the same patients, but not the same outcomes.
         reason = "no difference, other labels than in the first row"
         reason = f"{row.reason}; {reason}" if row.reason else reason
         return replace(row, shared=shared, reason=reason)
-    sides = [
-        [(t["time"].to_numpy(), t["event"].to_numpy(), t[risk].to_numpy()) for t in both]
-        for risk in ("risk", "risk_best")
-    ]
-    means = [np.mean([harrell_c(*fold).value for fold in side]) for side in sides]
-    patients = [t["patient_id"].tolist() for t in both]
-    draws = [bootstrap_concordance(side, bootstrap, seed, patients).mean for side in sides]
-    row = replace(row, difference=float(means[0] - means[1]), shared=shared)
+    difference, draws = paired_difference(both, bootstrap, seed)
+    row = replace(row, difference=difference, shared=shared)
     if np.isnan(row.difference):
         return row
-    interval = percentile_interval(draws[0] - draws[1])
+    interval = percentile_interval(draws)
     return replace(row, difference_low=interval.low, difference_high=interval.high)

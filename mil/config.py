@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mil.config_encoders import check_encoders, encoder_settings
+from mil.config_robustness import check_robustness
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
@@ -66,6 +67,7 @@ def check_config(
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
+        ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
     ]
     return [problem for keys, check in checks if not keys & skip for problem in check()]
 

@@ -1,7 +1,9 @@
 """Predict all patients of a fold with the network trained on it."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from mil.bag_loader import BagLoader
 from mil.bags import Bag
 from mil.heads.base import Prediction
 from mil.labels import describe_skipped, read_fold
+from mil.models.base import Embedding
 from mil.network import Network, build_network
 from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
@@ -73,17 +76,15 @@ def predict_fold(
         log.warning(describe_skipped(people.skipped))
 
     with deterministic(device, seed):
-        network = build_network(experiment, made["in_dim"], made["fitted"], settings["standardise"])
-        network.load_state_dict(load_network_state(model))
-        network.to(device).eval()
+        network = trained_network(model, made).to(device)
         told, seen = [], {}
         patients = people.table["patient_id"].tolist()
         each = BagLoader(bags, patients, network.model.needs, device, rows=1)  # nobody together
         for row, bag in zip(people.table.itertuples(), each, strict=True):
-            prediction, weights = _predict(network, bags, bag, settings["draws"], seed)
+            prediction, embedding = predict_bag(network, bag, settings["draws"], seed)
             told.append(prediction)
             if row.part == "test":
-                seen |= weights
+                seen |= _attention(embedding, bag, bags)
 
     table = people.table.copy()
     table["risk"] = np.concatenate([prediction.risk for prediction in told])
@@ -104,20 +105,40 @@ def predict_fold(
     log.info("%s, fold %d: %d patients", experiment["name"], made["fold_index"], len(table))
 
 
+def trained_network(model: str | Path, made: Mapping[str, Any]) -> Network:
+    """Return the network that ``train_model`` stored, ready to predict.
+
+    Parameters
+    ----------
+    model : what it wrote.
+    made : what it wrote as ``config``, read.
+    """
+    experiment = made["experiment"]
+    standardise = experiment["training"]["standardise"]
+    network = build_network(experiment, made["in_dim"], made["fitted"], standardise)
+    network.load_state_dict(load_network_state(model))
+    return network.eval()
+
+
 @torch.no_grad()
-def _predict(
-    network: Network, bags: BagFolder, bag: Bag, draws: int, seed: int
-) -> tuple[Prediction, dict[str, np.ndarray]]:
-    """Return the prediction of one patient and the attention on each of its slides."""
+def predict_bag(network: Network, bag: Bag, draws: int, seed: int) -> tuple[Prediction, Embedding]:
+    """Return the prediction of one patient and what the model made of its bag.
+
+    The noise is the patient's own: the same for every bag that is made of its instances.
+    """
     noise = noise_bank(network.head, bag.ids, draws, seed, "prediction noise")
     output, embedding = network(network.scaled(bag), noise.to(bag.features.device))
+    return network.head.predict(output.cpu()), embedding
+
+
+def _attention(embedding: Embedding, bag: Bag, bags: BagFolder) -> dict[str, np.ndarray]:
+    """Return the attention [N] on each slide of a patient."""
     weights = segment_softmax(embedding.scores, bag.offsets).float().cpu().numpy()
     slides = bags.slides(bag.ids[0])
     ends = np.cumsum([slide.patches for slide in slides])[:-1]
-    by_slide = {
+    return {
         slide.slide_id: part for slide, part in zip(slides, np.split(weights, ends), strict=True)
     }
-    return network.head.predict(output.cpu()), by_slide
 
 
 def _write_table(path: str | Path, table: pd.DataFrame) -> None:

@@ -37,11 +37,9 @@ rule gather_cohort:
     """Count what became of every slide; list the usable ones with a hash of their features."""
     input:
         slides=config["slides"],
-        features=collect("<results>/features/{{encoder}}/{slide}.h5", slide=SLIDES),
-        graphs=collect("<results>/graphs/{{encoder}}/{slide}.npz", slide=SLIDES),
-        clusters=collect(
-            "<results>/clusters/{{encoder}}/{patient}.npz", patient=PATIENTS
-        ),
+        features=features_of_encoder,
+        graphs=graphs_of_encoder,
+        clusters=clusters_of_encoder,
     output:
         cohort="<results>/cohort/{encoder}.csv",
         graph_statistics="<results>/cohort/{encoder}.graphs.csv",
@@ -66,7 +64,7 @@ rule gather_cohort:
         root=results_folder,
         max_failed_slides=config["max_failed_slides"],
         strict=config["strict"],
-        exclude=config["exclude"],
+        exclude=slides_left_out,
         code=code_digest("mil.cohort"),
     message:
         "cohort of usable slides ({wildcards.encoder})"

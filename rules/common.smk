@@ -18,6 +18,12 @@ from mil.config import (
     tissue_parameters,
 )
 from mil.config_encoders import WEIGHTS
+from mil.config_robustness import (
+    levels_of,
+    perturbed_encoders,
+    perturbed_name,
+    robustness_curves,
+)
 from mil.report.sample import shown_slides
 from mil.tables import missing_slides, read_patients, read_slides
 from wsi import __version__
@@ -37,7 +43,11 @@ SLIDES = {
     s.slide_id: s
     for s in read_slides(config["slides"], config["exclude"], need_paths=FROM_SLIDES)
 }
-read_patients(config["patients"], config["unit"])
+FOLLOWED = {
+    patient.patient_id
+    for patient in read_patients(config["patients"], config["unit"])
+    if not patient.unusable
+}
 MISSING = (
     missing_slides(SLIDES.values(), config["max_failed_slides"]) if FROM_SLIDES else {}
 )
@@ -66,6 +76,16 @@ PATIENTS = {}
 for slide in SLIDES.values():
     PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
 ENCODERS = encoders(config)
+PERTURBED = perturbed_encoders(
+    config
+)  # the same encoders on changed pixels of tested patients
+TESTED = FOLLOWED
+if PERTURBED and fold_files(config):
+    from mil.fixed_folds import tested_patients  # numpy: only where it is asked for
+
+    TESTED = FOLLOWED & tested_patients(fold_files(config))
+CURVES = robustness_curves(config)
+TRIED = config["robustness"]["experiments"]
 EXPERIMENTS = experiments(config)
 FOLDS = range(fold_count(config))
 PERMUTED = {
@@ -158,6 +178,57 @@ def picture(path):
     )
 
 
+def patients_of_encoder(wildcards):
+    """Patients whose slides an encoder sees; changed pixels are shown of tested ones alone."""
+    if wildcards.encoder in ENCODERS:
+        return PATIENTS
+    return {name: slides for name, slides in PATIENTS.items() if name in TESTED}
+
+
+def slides_of_encoder(wildcards):
+    """Slides that an encoder sees, in the order of the slide table."""
+    patients = patients_of_encoder(wildcards)
+    return [name for name, slide in SLIDES.items() if slide.patient_id in patients]
+
+
+def features_of_encoder(wildcards):
+    """Feature files of all slides that an encoder sees."""
+    slides = slides_of_encoder(wildcards)
+    path = "<results>/features/{encoder}/{slide}.h5"
+    return collect(path, encoder=wildcards.encoder, slide=slides)
+
+
+def graphs_of_encoder(wildcards):
+    """Graphs of all slides that an encoder sees."""
+    slides = slides_of_encoder(wildcards)
+    path = "<results>/graphs/{encoder}/{slide}.npz"
+    return collect(path, encoder=wildcards.encoder, slide=slides)
+
+
+def clusters_of_encoder(wildcards):
+    """Clusters of all patients whose slides an encoder sees."""
+    patients = patients_of_encoder(wildcards)
+    path = "<results>/clusters/{encoder}/{patient}.npz"
+    return collect(path, encoder=wildcards.encoder, patient=patients)
+
+
+def slides_left_out(wildcards):
+    """Slides left out of the cohort of an encoder on purpose."""
+    seen = set(slides_of_encoder(wildcards))
+    return [*config["exclude"], *(name for name in SLIDES if name not in seen)]
+
+
+def encoder_weights(wildcards):
+    """The weights that an encoder has, whatever it sees."""
+    name = PERTURBED.get(wildcards.encoder, {}).get("base", wildcards.encoder)
+    return f"<results>/encoders/{name}.safetensors"
+
+
+def perturbation_of_encoder(wildcards):
+    """What is done to the pixels that an encoder sees; None for nothing."""
+    return PERTURBED.get(wildcards.encoder, {}).get("perturbation")
+
+
 def weights_file(wildcards):
     """The file of an encoder's weights, where the configuration names one."""
     weights = ENCODERS[wildcards.encoder]["weights"]
@@ -193,6 +264,40 @@ def cohort_file(wildcards):
     return f"<results>/cohort/{experiment(wildcards)['encoder']}.csv"
 
 
+def perturbed_cohorts(wildcards):
+    """The cohort tables of an experiment's encoder on changed pixels, the mildest level first."""
+    encoder = experiment(wildcards)["encoder"]
+    return [
+        f"<results>/cohort/{perturbed_name(encoder, wildcards.perturbation, level)}.csv"
+        for level in levels_of(wildcards.perturbation, config)
+    ]
+
+
+def levels_of_perturbation(wildcards):
+    """The levels that belong to `perturbed_cohorts`."""
+    return levels_of(wildcards.perturbation, config)
+
+
+def damaged_predictions(wildcards):
+    """Predictions of damaged test patients behind a curve: experiment by experiment, by fold."""
+    damage = wildcards.curve.partition("-")[0]
+    return collect(
+        "<results>/robustness/{experiment}/fold{fold}/" + damage + ".csv",
+        experiment=TRIED,
+        fold=FOLDS,
+    )
+
+
+def asked_for_robustness(wildcards):
+    """Nothing, unless the target has nothing to do."""
+    if CURVES:
+        return []
+    raise WorkflowError(
+        "robustness: experiments is empty, or neither occlusion nor blur nor hed is asked for; name "
+        "experiments in the configuration (docs/robustness.md)."
+    )
+
+
 def results_folder(wildcards):
     """Where the paths inside result files start from."""
     return config["results"]
@@ -223,7 +328,7 @@ def describe_run():
 
 def cores_of_encoder(wildcards):
     """One core a slide on a CPU; eight that read for a GPU."""
-    device = ENCODERS[wildcards.encoder]["device"]
+    device = {**ENCODERS, **PERTURBED}[wildcards.encoder]["device"]
     has_gpu = shutil.which("nvidia-smi") is not None
     return 8 if device.startswith("cuda") or (device == "auto" and has_gpu) else 1
 

@@ -23,6 +23,7 @@ run_job(
     heatmaps=list(snakemake.input.heatmaps),
     comparison=snakemake.input.comparison,
     forest=snakemake.input.forest,
+    robustness=list(snakemake.input.robustness),
     citation=snakemake.input.citation,
     version=snakemake.params.version,
     note=snakemake.params.note,

@@ -64,12 +64,12 @@ def main_rows(metrics: Mapping[str, pd.DataFrame], comparison: pd.DataFrame) -> 
         rows.append(
             MainRow(
                 row["experiment"],
-                _number(mean["value"]),
-                _interval(mean),
-                _number(mean["sd_over_folds"]),
-                [_number(value) for value in its[its["fold"] != "mean"]["value"]],
-                _number(row["difference"], signed=True) if rows else "reference",
-                _interval(difference, signed=True),
+                number_text(mean["value"]),
+                interval_text(mean),
+                number_text(mean["sd_over_folds"]),
+                [number_text(value) for value in its[its["fold"] != "mean"]["value"]],
+                number_text(row["difference"], signed=True) if rows else "reference",
+                interval_text(difference, signed=True),
                 int(mean["n"]),
                 int(mean["events"]),
                 NONE if pd.isna(mean["pairs"]) else f"{mean['pairs']:.0f}",
@@ -98,12 +98,12 @@ def further_measures(
 
 def _cell(row: Mapping[str, Any], own: Mapping[str, Any]) -> Cell:
     digits = 1 if row["metric"].startswith("mae_") else 3
-    value = _number(row["value"], digits)
+    value = number_text(row["value"], digits)
     if row["metric"].endswith("_p") and row["value"] < 0.001:
         value = "< 0.001"
     all_of_them = row["n"] == own["n"] and row["events"] == own["events"]
     counted = "" if all_of_them else f"n = {row['n']:.0f}, {row['events']:.0f} events"
-    return Cell(value, _interval(row, digits), counted)
+    return Cell(value, interval_text(row, digits), counted)
 
 
 def _label(metric: str, unit: str) -> str:
@@ -125,16 +125,20 @@ def metric_warnings(metrics: Mapping[str, pd.DataFrame], unit: str) -> list[str]
     return list(found)
 
 
-def _number(value: float, digits: int = 3, signed: bool = False) -> str:
+def number_text(value: float, digits: int = 3, signed: bool = False) -> str:
+    """Return a number as the report writes it, a dash where it is undefined."""
     if pd.isna(value):
         return NONE
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
-def _interval(row: Mapping[str, float], digits: int = 3, signed: bool = False) -> str:
+def interval_text(row: Mapping[str, float], digits: int = 3, signed: bool = False) -> str:
+    """Return ``low`` to ``high`` as the report writes it, a dash where there is no interval."""
     if pd.isna(row["low"]) or pd.isna(row["high"]):
         return NONE
-    return f"{_number(row['low'], digits, signed)} to {_number(row['high'], digits, signed)}"
+    return (
+        f"{number_text(row['low'], digits, signed)} to {number_text(row['high'], digits, signed)}"
+    )
 
 
 def best(rows: Sequence[MainRow]) -> MainRow | None:
