@@ -63,7 +63,7 @@ def read_fixed_folds(
     return folds
 
 
-def tested_patients(paths: Sequence[str]) -> set[str]:
+def patients_tested(paths: Sequence[str]) -> set[str]:
     """Return the patients that are in the test part of any of these files, or in what becomes it.
 
     Raises

@@ -81,9 +81,9 @@ PERTURBED = perturbed_encoders(
 )  # the same encoders on changed pixels of tested patients
 TESTED = FOLLOWED
 if PERTURBED and fold_files(config):
-    from mil.fixed_folds import tested_patients  # numpy: only where it is asked for
+    from mil.fixed_folds import patients_tested  # numpy: only where it is asked for
 
-    TESTED = FOLLOWED & tested_patients(fold_files(config))
+    TESTED = FOLLOWED & patients_tested(fold_files(config))
 CURVES = robustness_curves(config)
 TRIED = config["robustness"]["experiments"]
 EXPERIMENTS = experiments(config)

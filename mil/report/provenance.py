@@ -73,8 +73,8 @@ def legacy_offsets(config: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"Fine patches were laid {config['patches']['size']} level-0 pixels apart, as AdvMIL's "
-        "published code does (patches: legacy_offsets). Unless they are read at level 0, sixteen of "
-        "them overlap in a corner of their coarse patch, and the rest of its tissue was not encoded."
+        "published code does (patches: legacy_offsets). Unless they are read at level 0, sixteen "
+        "of them overlap in a corner of their coarse patch, and the rest of it was not encoded."
     ]
 
 
