@@ -280,11 +280,11 @@ def levels_of_perturbation(wildcards):
 
 def damaged_predictions(wildcards):
     """Predictions of damaged test patients behind a curve: experiment by experiment, by fold."""
-    damage = wildcards.curve.partition("-")[0]
     return collect(
-        "<results>/robustness/{experiment}/fold{fold}/" + damage + ".csv",
+        "<results>/robustness/{experiment}/fold{fold}/{damage}.csv",
         experiment=TRIED,
         fold=FOLDS,
+        damage=wildcards.curve.partition("-")[0],
     )
 
 
