@@ -62,7 +62,7 @@ rule gather_cohort:
         runtime=30,
     params:
         root=results_folder,
-        max_failed_slides=config["max_failed_slides"],
+        max_failed_slides=share_that_may_fail,
         strict=config["strict"],
         exclude=slides_left_out,
         code=code_digest("mil.cohort"),

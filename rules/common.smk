@@ -218,6 +218,15 @@ def slides_left_out(wildcards):
     return [*config["exclude"], *(name for name in SLIDES if name not in seen)]
 
 
+def share_that_may_fail(wildcards):
+    """Share of an encoder's slides that may fail.
+
+    Of changed pixels any: the same slides have been judged as they are, among all of the cohort, and
+    predict_perturbed refuses a cohort that lost others.
+    """
+    return config["max_failed_slides"] if wildcards.encoder in ENCODERS else 1.0
+
+
 def encoder_weights(wildcards):
     """The weights that an encoder has, whatever it sees."""
     name = PERTURBED.get(wildcards.encoder, {}).get("base", wildcards.encoder)
