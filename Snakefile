@@ -33,7 +33,7 @@ wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     patient=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     cohort=r"[A-Za-z0-9][A-Za-z0-9._-]*",
-    encoder=r"[A-Za-z0-9_-]+",
+    encoder=r"[A-Za-z0-9_-]+(@(blur|hed)-[a-z]+)?",  # what is behind @ was done to the pixels
     experiment=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     fold=r"\d+",
 
@@ -67,6 +67,7 @@ include: "rules/structures.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/predict.smk"
+include: "rules/robustness.smk"
 include: "rules/report.smk"
 
 
@@ -84,6 +85,7 @@ localrules:
     train,
     evaluate,
     predict,
+    robustness,
     report,
     null,
 
@@ -152,6 +154,12 @@ rule evaluate:
 rule predict:
     input:
         predicted_pages,
+
+
+rule robustness:
+    input:
+        asked_for_robustness,
+        collect("<results>/robustness/{curve}.svg", curve=CURVES),
 
 
 rule report:

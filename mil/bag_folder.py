@@ -119,6 +119,10 @@ class BagFolder:
         """Return the number of instances of a patient."""
         return sum(slide.patches for slide in self._slides[patient])
 
+    def in_regions(self, patient: str) -> bool:
+        """Return whether a patient's rows are whole regions of sixteen patches."""
+        return not any(_no_regions(slide) for slide in self._slides[patient])
+
     def check_regions(self, patients: Iterable[str], reader: str) -> None:
         """Refuse slides that do not consist of whole regions of sixteen patches.
 

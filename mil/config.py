@@ -12,6 +12,7 @@ import yaml
 
 from mil.config_encoders import check_encoders, encoder_settings
 from mil.config_predict import check_predict
+from mil.config_robustness import check_robustness
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
@@ -79,6 +80,7 @@ def check_config(
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
+        ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
     ]
     return [problem for keys, check in checks if not keys & skip for problem in check()]
 

@@ -63,6 +63,20 @@ def read_fixed_folds(
     return folds
 
 
+def patients_tested(paths: Sequence[str]) -> set[str]:
+    """Return the patients that are in the test part of any of these files, or in what becomes it.
+
+    Raises
+    ------
+    FoldError : as for `read_fixed_fold`.
+    """
+    tested = set()
+    for fold in map(read_fixed_fold, paths):
+        held_out = "test" if "test" in fold.values() else "validation"
+        tested |= {name for name, part in fold.items() if part == held_out}
+    return tested
+
+
 def read_fixed_fold(path: str | Path) -> dict[str, str]:
     """Read one fixed fold: part by patient id.
 

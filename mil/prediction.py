@@ -15,6 +15,7 @@ from mil.bag_loader import BagLoader
 from mil.bags import Bag
 from mil.heads.base import Prediction
 from mil.labels import describe_skipped, read_fold
+from mil.models.base import Embedding
 from mil.network import Network, build_network
 from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
@@ -150,7 +151,8 @@ def predict_patients(
     """Yield the prediction of each patient and the attention [N] on each of its slides."""
     draws, seed = made["experiment"]["training"]["draws"], made["seed"]
     for bag in BagLoader(bags, patients, network.model.needs, device, rows=1):  # nobody together
-        yield _predict(network, bags, bag, draws, seed)
+        prediction, embedding = predict_bag(network, bag, draws, seed)
+        yield prediction, _attention(embedding, bag, bags)
 
 
 def stored_arrays(
@@ -165,19 +167,24 @@ def stored_arrays(
 
 
 @torch.no_grad()
-def _predict(
-    network: Network, bags: BagFolder, bag: Bag, draws: int, seed: int
-) -> tuple[Prediction, dict[str, np.ndarray]]:
-    """Return the prediction of one patient and the attention on each of its slides."""
+def predict_bag(network: Network, bag: Bag, draws: int, seed: int) -> tuple[Prediction, Embedding]:
+    """Return the prediction of one patient and what the model made of its bag.
+
+    The noise is the patient's own: the same for every bag that is made of its instances.
+    """
     noise = noise_bank(network.head, bag.ids, draws, seed, "prediction noise")
     output, embedding = network(network.scaled(bag), noise.to(bag.features.device))
+    return network.head.predict(output.cpu()), embedding
+
+
+def _attention(embedding: Embedding, bag: Bag, bags: BagFolder) -> dict[str, np.ndarray]:
+    """Return the attention [N] on each slide of a patient."""
     weights = segment_softmax(embedding.scores, bag.offsets).float().cpu().numpy()
     slides = bags.slides(bag.ids[0])
     ends = np.cumsum([slide.patches for slide in slides])[:-1]
-    by_slide = {
+    return {
         slide.slide_id: part for slide, part in zip(slides, np.split(weights, ends), strict=True)
     }
-    return network.head.predict(output.cpu()), by_slide
 
 
 def set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurves | None) -> None:

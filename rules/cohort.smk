@@ -37,11 +37,9 @@ rule gather_cohort:
     """Count what became of every slide; list the usable ones with a hash of their features."""
     input:
         slides=config["slides"] or [],
-        features=collect("<results>/features/{{encoder}}/{slide}.h5", slide=OWN_SLIDES),
-        graphs=collect("<results>/graphs/{{encoder}}/{slide}.npz", slide=OWN_SLIDES),
-        clusters=collect(
-            "<results>/clusters/{{encoder}}/{patient}.npz", patient=PATIENTS
-        ),
+        features=features_of_encoder,
+        graphs=graphs_of_encoder,
+        clusters=clusters_of_encoder,
     output:
         cohort="<results>/cohort/{encoder}.csv",
         graph_statistics="<results>/cohort/{encoder}.graphs.csv",
@@ -64,9 +62,9 @@ rule gather_cohort:
         runtime=30,
     params:
         root=results_folder,
-        max_failed_slides=config["max_failed_slides"],
+        max_failed_slides=share_that_may_fail,
         strict=config["strict"],
-        exclude=list(OWN_TABLE.exclude),
+        exclude=slides_left_out,
         code=code_digest("mil.cohort"),
     message:
         "cohort of usable slides ({wildcards.encoder})"

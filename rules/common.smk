@@ -20,6 +20,12 @@ from mil.config import (
     tissue_parameters,
 )
 from mil.config_encoders import WEIGHTS, encoder_settings
+from mil.config_robustness import (
+    levels_of,
+    perturbed_encoders,
+    perturbed_name,
+    robustness_curves,
+)
 from mil.predicted_cohorts import predicted_cohorts
 from mil.report.sample import MOST, shown_slides
 from mil.slide_tables import SlideTable, patients_of, read_slide_tables
@@ -48,8 +54,13 @@ TABLES = read_slide_tables(
     need_paths=FROM_SLIDES,
 )
 SLIDES = {s.slide_id: s for table in TABLES.values() for s in table.slides}  # of all
+FOLLOWED = set()  # patients with a usable follow-up
 if config["patients"]:
-    read_patients(config["patients"], config["unit"])
+    FOLLOWED = {
+        patient.patient_id
+        for patient in read_patients(config["patients"], config["unit"])
+        if not patient.unusable
+    }
 MISSING = set()
 if FROM_SLIDES:
     for table in TABLES.values():
@@ -78,6 +89,16 @@ OWN_TABLE = TABLES.get(OWN, SlideTable("", (), ()))
 OWN_SLIDES = [slide.slide_id for slide in OWN_TABLE.slides]
 PATIENTS = patients_of(OWN_TABLE.slides)
 SHOWN = shown_slides(OWN_SLIDES)  # in the report, with a picture each
+PERTURBED = perturbed_encoders(
+    config
+)  # the same encoders on changed pixels of tested patients
+TESTED = FOLLOWED
+if PERTURBED and fold_files(config):
+    from mil.fixed_folds import patients_tested  # numpy: only where it is asked for
+
+    TESTED = FOLLOWED & patients_tested(fold_files(config))
+CURVES = robustness_curves(config)
+TRIED = config["robustness"]["experiments"]
 EXPERIMENTS = experiments(config)
 GROUPS = experiment_groups(config)  # of experiments that differ by their seeds alone
 FOLDS = range(fold_count(config))
@@ -185,6 +206,66 @@ def picture(path):
     )
 
 
+def patients_of_encoder(wildcards):
+    """Patients whose slides an encoder sees; changed pixels are shown of tested ones alone."""
+    if wildcards.encoder in ENCODERS:
+        return PATIENTS
+    return {name: slides for name, slides in PATIENTS.items() if name in TESTED}
+
+
+def slides_of_encoder(wildcards):
+    """Slides that an encoder sees, in the order of the slide table."""
+    patients = patients_of_encoder(wildcards)
+    return [s.slide_id for s in OWN_TABLE.slides if s.patient_id in patients]
+
+
+def features_of_encoder(wildcards):
+    """Feature files of all slides that an encoder sees."""
+    slides = slides_of_encoder(wildcards)
+    path = "<results>/features/{encoder}/{slide}.h5"
+    return collect(path, encoder=wildcards.encoder, slide=slides)
+
+
+def graphs_of_encoder(wildcards):
+    """Graphs of all slides that an encoder sees."""
+    slides = slides_of_encoder(wildcards)
+    path = "<results>/graphs/{encoder}/{slide}.npz"
+    return collect(path, encoder=wildcards.encoder, slide=slides)
+
+
+def clusters_of_encoder(wildcards):
+    """Clusters of all patients whose slides an encoder sees."""
+    patients = patients_of_encoder(wildcards)
+    path = "<results>/clusters/{encoder}/{patient}.npz"
+    return collect(path, encoder=wildcards.encoder, patient=patients)
+
+
+def slides_left_out(wildcards):
+    """Slides left out of the cohort of an encoder on purpose."""
+    seen = set(slides_of_encoder(wildcards))
+    return [*OWN_TABLE.exclude, *(name for name in OWN_SLIDES if name not in seen)]
+
+
+def share_that_may_fail(wildcards):
+    """Share of an encoder's slides that may fail.
+
+    Of changed pixels any: the same slides have been judged as they are, among all of the cohort, and
+    predict_perturbed refuses a cohort that lost others.
+    """
+    return config["max_failed_slides"] if wildcards.encoder in ENCODERS else 1.0
+
+
+def encoder_weights(wildcards):
+    """The weights that an encoder has, whatever it sees."""
+    name = PERTURBED.get(wildcards.encoder, {}).get("base", wildcards.encoder)
+    return f"<results>/encoders/{name}.safetensors"
+
+
+def perturbation_of_encoder(wildcards):
+    """What is done to the pixels that an encoder sees; None for nothing."""
+    return PERTURBED.get(wildcards.encoder, {}).get("perturbation")
+
+
 def weights_file(wildcards):
     """The file of an encoder's weights, where the configuration names one."""
     weights = ENCODERS[wildcards.encoder]["weights"]
@@ -215,7 +296,9 @@ def experiment(wildcards):
 
 def running_file(wildcards):
     """What decides no result of an experiment's jobs, or of its copy's with permuted labels."""
-    return f"{config['results']}/run/{wildcards.experiment.partition('.permuted')[0]}.json"
+    return (
+        f"{config['results']}/run/{wildcards.experiment.partition('.permuted')[0]}.json"
+    )
 
 
 def digest_with_model(stage, settings_of=experiment):
@@ -232,6 +315,40 @@ def digest_with_model(stage, settings_of=experiment):
 def cohort_file(wildcards):
     """The usable slides, with the features of the experiment's encoder."""
     return f"<results>/cohort/{experiment(wildcards)['encoder']}.csv"
+
+
+def perturbed_cohorts(wildcards):
+    """The cohort tables of an experiment's encoder on changed pixels, the mildest level first."""
+    encoder = experiment(wildcards)["encoder"]
+    return [
+        f"<results>/cohort/{perturbed_name(encoder, wildcards.perturbation, level)}.csv"
+        for level in levels_of(wildcards.perturbation, config)
+    ]
+
+
+def levels_of_perturbation(wildcards):
+    """The levels that belong to `perturbed_cohorts`."""
+    return levels_of(wildcards.perturbation, config)
+
+
+def damaged_predictions(wildcards):
+    """Predictions of damaged test patients behind a curve: experiment by experiment, by fold."""
+    return collect(
+        "<results>/robustness/{experiment}/fold{fold}/{damage}.csv",
+        experiment=TRIED,
+        fold=FOLDS,
+        damage=wildcards.curve.partition("-")[0],
+    )
+
+
+def asked_for_robustness(wildcards):
+    """Nothing, unless the target has nothing to do."""
+    if CURVES:
+        return []
+    raise WorkflowError(
+        "robustness: experiments is empty, or neither occlusion nor blur nor hed is asked for; name "
+        "experiments in the configuration (docs/robustness.md)."
+    )
 
 
 def results_folder(wildcards):
@@ -261,7 +378,9 @@ def describe_run():
 
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
-    write_json(RUN, {**{key: config["features"][key] for key in keys}, "slides": slides})
+    write_json(
+        RUN, {**{key: config["features"][key] for key in keys}, "slides": slides}
+    )
     for name, settings in running(config).items():
         write_json(running_file(Namespace(experiment=name)), {"running": settings})
     write_json(PREDICTING, {"device": config["training"]["device"]})
@@ -269,7 +388,7 @@ def describe_run():
 
 def cores_of_encoder(wildcards):
     """One core a slide on a CPU; eight that read for a GPU."""
-    device = ENCODERS[wildcards.encoder]["device"]
+    device = {**ENCODERS, **PERTURBED}[wildcards.encoder]["device"]
     has_gpu = shutil.which("nvidia-smi") is not None
     return 8 if device.startswith("cuda") or (device == "auto" and has_gpu) else 1
 

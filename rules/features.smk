@@ -33,7 +33,7 @@ rule extract_features:
     input:
         slide_file,
         patches="<results>/patches/level1/{slide}.h5",
-        weights="<results>/encoders/{encoder}.safetensors",
+        weights=encoder_weights,
     output:
         "<results>/features/{encoder}/{slide}.h5",
     log:
@@ -53,8 +53,9 @@ rule extract_features:
         attempt=this_attempt,
     params:
         slide=slide_entry,
-        precision=lookup("{encoder}/precision", within=ENCODERS),
-        device=lookup("{encoder}/device", within=ENCODERS),
+        precision=lookup("{encoder}/precision", within={**ENCODERS, **PERTURBED}),
+        device=lookup("{encoder}/device", within={**ENCODERS, **PERTURBED}),
+        perturbation=perturbation_of_encoder,
         run=RUN,
         speeds=f"{config['results']}/benchmarks/encoding/{{encoder}}",
         code=code_digest("wsi.extract"),

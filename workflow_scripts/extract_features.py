@@ -16,6 +16,7 @@ run_job(
     features=snakemake.output[0],
     precision=snakemake.params.precision,
     device=snakemake.params.device,
+    perturbation=snakemake.params.perturbation,
     threads=snakemake.threads,
     speeds=snakemake.params.speeds,
     alone=snakemake.resources.attempt > 1,

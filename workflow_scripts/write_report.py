@@ -25,6 +25,7 @@ run_job(
     forest=snakemake.input.forest,
     distributions={name: list(snakemake.input[name]) for name in snakemake.params.distributions},
     alarms=list(snakemake.input.alarms),
+    robustness=list(snakemake.input.robustness),
     citation=snakemake.input.citation,
     version=snakemake.params.version,
     note=snakemake.params.note,

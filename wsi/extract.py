@@ -13,6 +13,7 @@ from wsi.digest import code_digest
 from wsi.encoding.ahead import Ahead
 from wsi.encoding.in_hand import SlideInHand, SlideTask
 from wsi.outcome import SlideError, slide_stage
+from wsi.perturbation import Perturbation
 from wsi.scale import CHILDREN
 from wsi.storage import Outcome, read_h5, sha256_arrays, sha256_file, write_h5
 
@@ -42,6 +43,7 @@ def extract_features(
     slides: Mapping[str, str] | None = None,
     alone: bool = False,
     speeds: str = "",
+    perturbation: Mapping[str, object] | None = None,
 ) -> None:
     """Encode the fine patches of one slide, in the order of the patch file.
 
@@ -62,14 +64,16 @@ def extract_features(
     slides : all slides, ``{slide id: file}``; their patches lie beside `patches`.
     alone : encode no further slide: the last attempt ended in a crash, perhaps another slide's.
     speeds : folder for a JSON file a slide that says how fast it was encoded.
+    perturbation : ``kind, level, seed`` of a change to the pixels of every patch, see
+        :mod:`wsi.perturbation`; None to encode them as they are.
 
     Raises
     ------
     SlideError
         Kinds ``unreadable`` and ``damaged``.
     """
-    own = SlideTask(slide_id, slide, patches)
-    settings = {"precision": precision, "device": device}
+    own = SlideTask(slide_id, slide, patches, Perturbation.of(perturbation))
+    settings = {"precision": precision, "device": device, "perturbation": perturbation}
     store = Ahead(
         Path(features).parent,
         lambda: settings | {"weights": sha256_file(weights), "code": code_digest(__name__)},
@@ -109,7 +113,7 @@ def _others(own: SlideTask, slides: Mapping[str, str]) -> list[SlideTask]:
     folder, names = Path(own.patches).parent, list(slides)
     after = names.index(own.slide_id) + 1 if own.slide_id in slides else 0
     return [
-        SlideTask(name, slides[name], str(folder / f"{name}.h5"))
+        SlideTask(name, slides[name], str(folder / f"{name}.h5"), own.perturbation)
         for name in (*names[after:], *names[:after])
         if name != own.slide_id
     ]
@@ -127,7 +131,7 @@ def _sample(task: SlideTask) -> np.ndarray:
     """Return the first patches of a slide, at most ``[64, P, P, 3]``."""
     from wsi.encoding.patch_reader import PatchReader
 
-    reader = PatchReader.open(task.slide, task.patches)
+    reader = PatchReader.open(task.slide, task.patches, task.change())
     try:
         starts = range(0, len(reader.coords), CHILDREN)[: SAMPLE // CHILDREN]
         return np.concatenate([reader.block(start)[0] for start in starts])
@@ -201,6 +205,7 @@ class _Job:
             raise ArithmeticError(f"{name}: features are not finite; check the encoder's weights.")
         arrays, attributes = read_h5(slide.task.patches)
         kept = ("mpp0", "mpp_source", "width0", "height0", "bounds", "footprint0", "size", "target")
+        changed = self.own.perturbation
         precision = str(self.network.dtype).removeprefix("torch.")
         write_h5(
             path,
@@ -208,6 +213,7 @@ class _Job:
             {"features": features, "coords": arrays["coords"]},
             {
                 **{attribute: attributes[attribute] for attribute in kept},
+                **({} if changed is None else {"perturbation": changed.name}),
                 "encoder": encoder.name,
                 "weights": described["source"],
                 "weights_sha256": described["sha256"],

@@ -71,18 +71,19 @@ def _on_slide(pieces, tissue, side, step, patches, dimensions, bounds) -> np.nda
     return lattice.points(chosen)
 
 
-def children(coords: np.ndarray, footprint: int) -> np.ndarray:
+def children(coords: np.ndarray, step: int) -> np.ndarray:
     """Return the 16 children of each coarse patch.
 
     Parameters
     ----------
     coords : ``[M, 2]`` corners of coarse patches, level-0 pixels.
-    footprint : side of a child in level-0 pixels.
+    step : from a child to the next in level-0 pixels: the side of a child, if they are to tile the
+        coarse patch.
 
     Returns
     -------
     ``[16 M, 2]`` int64; in each block of 16 rows y is the outer and x the inner index.
     """
-    steps = np.arange(RATIO, dtype=np.int64) * footprint
+    steps = np.arange(RATIO, dtype=np.int64) * step
     offsets = np.stack(np.meshgrid(steps, steps, indexing="xy"), axis=-1).reshape(-1, 2)
     return (coords[:, None, :] + offsets[None]).reshape(-1, 2).astype(np.int64)

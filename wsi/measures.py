@@ -1,5 +1,6 @@
 """Quality of patches: colour, density and focus, at about 2 um/px."""
 
+from collections.abc import Iterable
 from functools import cache
 
 import cv2
@@ -16,12 +17,12 @@ STEP = 4  # means are over every fourth row; that is 4,096 pixels of a patch of 
 NAMES = ("saturation", "density", "dark", "focus", "tenengrad")
 
 
-def measure(patches: np.ndarray, white: np.ndarray) -> dict[str, np.ndarray]:
+def measure(patches: Iterable[np.ndarray], white: np.ndarray) -> dict[str, np.ndarray]:
     """Measure patches one by one; see `measure_blocks`.
 
     Parameters
     ----------
-    patches : ``[N, P, P, 3]`` uint8, about 2 um/px.
+    patches : N of ``[P, P, 3]`` uint8, about 2 um/px.
     white : ``[3]`` colour of bare glass.
 
     Returns

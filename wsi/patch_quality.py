@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from wsi.measures import NAMES, blurred, measure_blocks
+from wsi.measures import NAMES, blurred, measure, measure_blocks
 from wsi.reader import Slide
 from wsi.scale import CHILDREN, RATIO
 
@@ -44,16 +44,13 @@ def measure_patches(
     mpp0 : um per level-0 pixel.
     white : ``[3]`` colour of bare glass.
     """
-    wanted = max(1.0, MPP / mpp0)
-    level = slide.best_level(wanted)
-    read = round(footprint / (sum(slide.downsample(level)) / 2))
-    side = RATIO * max(1, min(read, round(footprint / wanted)) // RATIO)
+    level, read, side = _plan(slide, footprint, mpp0)
+    side = RATIO * max(1, side // RATIO)
     fine = {name: np.empty((len(coords), CHILDREN), np.float16) for name in NAMES}
     unreadable = np.empty(len(coords), np.float16)
     for i, (x, y) in enumerate(coords.tolist()):
         region, unreadable[i] = slide.read(x, y, level, read, read)
-        if read != side:
-            region = cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA)
+        region = _reduced(region, side)
         for name, values in measure_blocks(region, RATIO, white).items():
             fine[name][i] = values
     coarse = {name: values.mean(axis=1, dtype=np.float32) for name, values in fine.items()}
@@ -63,6 +60,39 @@ def measure_patches(
         {name: values.reshape(-1) for name, values in fine.items()},
         unreadable,
     )
+
+
+def measure_each(
+    slide: Slide, coords: np.ndarray, footprint: int, mpp0: float, white: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Read patches one by one at about 2 um/px and measure each: those that do not tile a region.
+
+    Parameters
+    ----------
+    coords : ``[N, 2]`` corners of any patches, level-0 pixels.
+    slide, footprint, mpp0, white : as for `measure_patches`; the footprint is that of one patch.
+
+    Returns
+    -------
+    name -> ``[N]`` float16.
+    """
+    level, read, side = _plan(slide, footprint, mpp0)
+    regions = (slide.read(x, y, level, read, read)[0] for x, y in coords.tolist())
+    return measure((_reduced(region, side) for region in regions), white)
+
+
+def _plan(slide: Slide, footprint: int, mpp0: float) -> tuple[int, int, int]:
+    """Return the level to read, the side to read there, and the side at which it is measured."""
+    wanted = max(1.0, MPP / mpp0)
+    level = slide.best_level(wanted)
+    read = round(footprint / (sum(slide.downsample(level)) / 2))
+    return level, read, min(read, max(1, round(footprint / wanted)))
+
+
+def _reduced(region: np.ndarray, side: int) -> np.ndarray:
+    if len(region) == side:
+        return region
+    return cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _focus_of_coarse(focus: np.ndarray) -> np.ndarray:

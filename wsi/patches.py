@@ -10,7 +10,7 @@ from wsi.coordinate_files import CoordinateFileError, read_coordinates
 from wsi.grid import children, lay
 from wsi.outcome import SlideError, slide_stage
 from wsi.outlines import FOLD, MASK_MPP, PEN, TISSUE, read_outlines
-from wsi.patch_quality import FLAGS, flags, measure_patches
+from wsi.patch_quality import FLAGS, flags, measure_each, measure_patches
 from wsi.picture import draw_grid
 from wsi.reader import Slide
 from wsi.scale import CHILDREN, RATIO, ReadPlan, plan_fine
@@ -51,7 +51,9 @@ def make_patches(
     picture : JPEG to write: the thumbnail with the coarse patches, dropped ones crossed out.
     scale : ``by``, ``coarse`` and ``fine`` (um/px, downsample, or level).
     patches : ``size``, ``step``, ``grid``, ``rule``, ``min_tissue``, ``padding``, ``pad``; see
-        :func:`wsi.grid.lay`.
+        :func:`wsi.grid.lay`. With ``legacy_offsets`` children are ``size`` level-0 pixels apart
+        whatever their footprint, as AdvMIL's published code laid them: they overlap, and leave the
+        rest of the coarse patch out.
     drop : flags whose coarse patches are left out: ``pen``, ``fold``, ``blur``.
     given : file of coarse coordinates made elsewhere, in place of a grid, or None.
 
@@ -62,6 +64,8 @@ def make_patches(
     """
     regions, facts = read_outlines(tissue)
     mpp0, size = float(facts["mpp0"]), int(patches["size"])
+    white = np.array(facts["white"], np.float32)
+    legacy = bool(patches.get("legacy_offsets"))
     with Slide(slide) as opened:
         fine = plan_fine(opened, scale, mpp0, size)
         coarse = plan_coarse(opened, scale, fine, size)
@@ -83,14 +87,16 @@ def make_patches(
             )
         if not len(coords):
             raise SlideError("no_tissue", why_no_patch(patches, shares[TISSUE], coarse, opened))
-        measured = measure_patches(
-            opened, coords, coarse.footprint, mpp0, np.array(facts["white"], np.float32)
-        )
+        measured = measure_patches(opened, coords, coarse.footprint, mpp0, white)
+        fine_coords, of_fine = children(coords, fine.footprint), measured.fine
+        if legacy:
+            fine_coords = children(coords, size)
+            of_fine = measure_each(opened, fine_coords, fine.footprint, mpp0, white)
         levels = opened.level_dimensions
         damaged = len(opened.damaged)
     columns = _columns(coords, coarse.footprint, shares, measured.coarse)
     columns["unreadable"] = measured.unreadable
-    fine_columns = _columns(children(coords, fine.footprint), fine.footprint, shares, measured.fine)
+    fine_columns = _columns(fine_coords, fine.footprint, shares, of_fine)
     lost, dropped = _dropped(columns["flags"], drop, slide_id)
     shared = {
         **{name: facts[name] for name in ("mpp0", "mpp_source", "width0", "height0", "bounds")},
@@ -100,6 +106,7 @@ def make_patches(
         "patches": json.dumps(dict(patches), sort_keys=True),
         "given": given or "",
         "pad": patches["pad"],
+        "legacy_offsets": legacy,
         "flag_names": ",".join(FLAGS),
         "dropped": json.dumps(dropped, sort_keys=True),
         "dropped_patches": int(lost.sum()),

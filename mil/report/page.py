@@ -7,7 +7,14 @@ from typing import Any
 import pandas as pd
 
 from mil.config import encoders, experiments
-from mil.report import cohort_flow, graph_facts, provenance, result_tables, slide_pictures
+from mil.report import (
+    cohort_flow,
+    graph_facts,
+    provenance,
+    result_tables,
+    robustness_tables,
+    slide_pictures,
+)
 from mil.report.cohort_flow import read_table
 from mil.report.imported_notes import imported_notes
 from mil.report.render import render
@@ -47,6 +54,7 @@ def write_report(
     version: str,
     note: str = "",
     speeds: str | Path = "",
+    robustness: Paths = (),
 ) -> None:
     """Write the report of a run as one HTML file without outside parts, dates or host names.
 
@@ -75,6 +83,7 @@ def write_report(
     version : of this software, with a digest of its code.
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
     speeds : folder with ``<encoder>/<slide>.json``, how fast each slide was encoded.
+    robustness : ``robustness/<curve>.svg``, if any; a CSV of the same name lies beside each.
     """
     root = Path(root)
     every = [slide.slide_id for slide in read_slides(slides, need_paths=False)]
@@ -118,6 +127,7 @@ def write_report(
         "packages": provenance.package_versions(),
         "works": provenance.works_to_cite(citation),
         "warnings": [
+            *provenance.legacy_offsets(config),
             *provenance.mixed_weights(slide_facts["made_by"]),
             *provenance.seen_before(slide_facts["made_by"], every),
             *cohort_flow.fold_warnings(cohort["folds"]),
@@ -125,6 +135,7 @@ def write_report(
             *result_tables.metric_warnings(measured, config["unit"]),
         ],
         "forest": slide_pictures.inlined(forest),
+        "robustness": robustness_tables.curves(robustness),
         "experiments": [_experiment(each, config["training"]) for each in named.values()],
         "pictured": [
             {"name": name} | _figures(*paths)

@@ -67,6 +67,17 @@ def encoder_facts(root: Path, cohort: Sequence[Mapping[str, str]]) -> list[Encod
     return list(found)
 
 
+def legacy_offsets(config: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if fine patches lie where AdvMIL's published code puts them."""
+    if config["features"]["import"] or not config["patches"]["legacy_offsets"]:
+        return []
+    return [
+        f"Fine patches were laid {config['patches']['size']} level-0 pixels apart, as AdvMIL's "
+        "published code does (patches: legacy_offsets). Unless they are read at level 0, sixteen "
+        "of them overlap in a corner of their coarse patch, and the rest of it was not encoded."
+    ]
+
+
 def mixed_weights(made_by: Mapping[str, Sequence[EncoderFacts]]) -> list[str]:
     """Return a sentence for each encoder whose feature files do not agree."""
     return [

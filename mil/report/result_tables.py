@@ -108,14 +108,14 @@ def main_rows(metrics: Mapping[str, pd.DataFrame], comparison: pd.DataFrame) -> 
                 row["experiment"],
                 row["seeds"],
                 is_member,
-                _number(row["c_index"]),
-                _interval(row),
-                *(_number(row[f"sd_over_{what}"]) for what in ("folds", "seeds", "repeats")),
-                [_number(value) for value in np.mean(folds, axis=0)],
+                number_text(row["c_index"]),
+                interval_text(row),
+                *(number_text(row[f"sd_over_{what}"]) for what in ("folds", "seeds", "repeats")),
+                [number_text(value) for value in np.mean(folds, axis=0)],
                 _difference(row) if rows else "reference",
-                _interval(difference, signed=True),
-                _number(row["uno_c"]),
-                _number(row["ibs_scaled"]),
+                interval_text(difference, signed=True),
+                number_text(row["uno_c"]),
+                number_text(row["ibs_scaled"]),
                 _p_value(row["d_calibration_p"]),
                 int(row["n"]),
                 int(row["events"]),
@@ -131,7 +131,7 @@ def shown_figures(comparison: pd.DataFrame) -> set[str]:
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    return "" if row["experiment"] != row["group"] else _number(row["difference"], signed=True)
+    return "" if row["experiment"] != row["group"] else number_text(row["difference"], signed=True)
 
 
 def further_measures(
@@ -160,14 +160,14 @@ def further_measures(
 
 def _cell(row: Mapping[str, Any], own: Mapping[str, Any], unit: str) -> Cell:
     digits = 1 if row["metric"].startswith("mae_") else 3
-    value = _number(row["value"], digits)
+    value = number_text(row["value"], digits)
     if row["metric"].endswith("_p"):
         value = _p_value(row["value"])
     all_of_them = row["n"] == own["n"] and row["events"] == own["events"]
     counted = "" if all_of_them else f"n = {row['n']:.0f}, {row['events']:.0f} events"
     if row["metric"] == "uno_c" and not pd.isna(row["end"]):
         counted = f"τ to {row['end']:.3g} {unit}"
-    return Cell(value, _interval(row, digits), counted)
+    return Cell(value, interval_text(row, digits), counted)
 
 
 def _label(metric: str, unit: str) -> str:
@@ -217,20 +217,24 @@ def alarm_warnings(paths: Mapping[str, str | Path]) -> list[str]:
     return found
 
 
-def _number(value: float, digits: int = 3, signed: bool = False) -> str:
+def number_text(value: float, digits: int = 3, signed: bool = False) -> str:
+    """Return a number as the report writes it, a dash where it is undefined."""
     if pd.isna(value):
         return NONE
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
 def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else _number(value)
+    return "< 0.001" if value < 0.001 else number_text(value)
 
 
-def _interval(row: Mapping[str, float], digits: int = 3, signed: bool = False) -> str:
+def interval_text(row: Mapping[str, float], digits: int = 3, signed: bool = False) -> str:
+    """Return ``low`` to ``high`` as the report writes it, a dash where there is no interval."""
     if pd.isna(row["low"]) or pd.isna(row["high"]):
         return NONE
-    return f"{_number(row['low'], digits, signed)} to {_number(row['high'], digits, signed)}"
+    return (
+        f"{number_text(row['low'], digits, signed)} to {number_text(row['high'], digits, signed)}"
+    )
 
 
 def best(rows: Sequence[MainRow]) -> MainRow | None:
@@ -265,10 +269,10 @@ def predicted_rows(table: pd.DataFrame, unit: str) -> list[PredictedRow]:
             PredictedRow(
                 _label_of_ensemble(metric, unit),
                 _cell({**whole, "metric": metric}, whole, unit).value,
-                _interval(whole, digits),
-                _number(its.loc["mean", "value"], digits) if known else NONE,
-                _interval(its.loc["mean"], digits) if known else NONE,
-                [_number(value, digits) for value in of_models],
+                interval_text(whole, digits),
+                number_text(its.loc["mean", "value"], digits) if known else NONE,
+                interval_text(its.loc["mean"], digits) if known else NONE,
+                [number_text(value, digits) for value in of_models],
                 int(whole["n"]),
                 int(whole["events"]),
             )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mil.drawn_folds import FoldError, draw_folds
-from mil.fixed_folds import read_fixed_fold
+from mil.fixed_folds import patients_tested, read_fixed_fold
 from mil.folds import check_folds, make_folds
 from mil.tables import Patient
 
@@ -228,6 +228,12 @@ def test_our_own_folds_can_be_fixed(tmp_path):
     (tmp_path / "folds").rename(tmp_path / "mine")
     make_folds(**settings(tmp_path, files=str(tmp_path / "mine/fold{}.csv")))
     assert [path.read_bytes() for path in sorted((tmp_path / "folds").iterdir())] == before
+
+
+def test_tested_patients_are_those_of_any_file(tmp_path):
+    (tmp_path / "0.csv").write_text("patient_id,part\nA,train\nB,validation\nC,test\n")
+    (tmp_path / "1.csv").write_text("patient_id,part\nC,train\nD,validation\n")  # no test part
+    assert patients_tested([str(tmp_path / f"{k}.csv") for k in (0, 1)]) == {"C", "D"}
 
 
 def test_mistakes_of_fixed_folds(tmp_path, monkeypatch):

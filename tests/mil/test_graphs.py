@@ -3,6 +3,7 @@ from exact_neighbours import brute_force, grid_points
 
 from mil.cohort import STATISTICS
 from mil.graphs import build_graph, edges, statistics
+from wsi.grid import children
 from wsi.storage import Outcome, load_npz, read_outcome, sha256_file, write_h5
 
 
@@ -136,3 +137,19 @@ def test_a_patch_alone_has_statistics_too():
     assert found["in_degree_max"] == 0
     assert found["pieces"] == 1
     assert found["long_edges"] == 0.0
+
+
+def test_patches_at_legacy_offsets_are_joined_within_their_region(tmp_path):
+    """Advmil 1.4: blocks of 1792 in regions of 4096, patches of 1024."""
+    coords = children(np.array([[0, 0], [4096, 0]]), 256)
+    features = np.random.default_rng(0).random((32, 6), dtype=np.float32)
+    write_features(tmp_path / "S1.h5", features, coords)
+    build_graph(
+        slide_id="S1", features=str(tmp_path / "S1.h5"), graph=str(tmp_path / "g.npz"), neighbours=8
+    )
+    arrays, attributes = load_npz(tmp_path / "g.npz")
+    source, target = arrays["edge_index"]
+    np.testing.assert_array_equal(target.reshape(32, 8), brute_force(coords, 8))
+    assert (source // 16 == target // 16).all()
+    assert (attributes["pieces"], attributes["long_edges"]) == (2, 0)
+    np.testing.assert_array_equal(arrays["centroid"][17], [4096 + 256 + 512, 512])

@@ -16,6 +16,7 @@ from mil.heatmaps import (
     read_test_patients,
     spread,
 )
+from wsi.grid import children
 from wsi.storage import load_npz, save_npz
 
 
@@ -99,6 +100,20 @@ def test_a_patch_smaller_than_a_pixel_and_one_over_the_edge_are_drawn():
     assert (tiny[0, 0] != 200).any()
     over = overlay(picture, panel(coords=np.array([[-100, -100], [900, 1900]])))
     assert (over[-1, -1] != 200).any()
+
+
+def test_patches_that_overlap_cover_their_union():
+    """Sixteen at legacy offsets, 32 apart and 128 wide: a corner of 224 of the 512 of a region."""
+    picture = np.full((256, 256, 3), 200, np.uint8)
+    block = panel(
+        coords=children(np.array([[0, 0]]), 32),
+        footprint=128.0,
+        extent=(512.0, 512.0),
+        percentile=np.linspace(0, 100, 16),
+    )
+    covered = (overlay(picture, block) != 200).any(axis=2)
+    assert covered[:112, :112].all()
+    assert covered.sum() == 112**2
 
 
 @pytest.mark.parametrize(("most", "length"), [(1234, 1000), (999, 500), (250, 200), (0.3, 0.2)])

@@ -304,6 +304,47 @@ def test_features_of_two_networks_are_a_warning(tmp_path):
     assert "come from different weights" in Page(inputs["report"].read_text()).text
 
 
+def test_legacy_offsets_are_a_warning(inputs, page, tmp_path):
+    sentence = "Fine patches were laid 256 level-0 pixels apart, as AdvMIL's published code does"
+    assert sentence not in page.text
+    config = {
+        **inputs["config"],
+        "patches": {**inputs["config"]["patches"], "legacy_offsets": True},
+    }
+    write_report(**inputs | {"config": config, "report": tmp_path / "legacy.html"})
+    text = Page((tmp_path / "legacy.html").read_text()).text
+    assert text.index(sentence) < text.index("Methods Tissue")
+    assert "16 patches of 256 px at 1 µm per pixel, 256 level-0 pixels apart." in text
+
+
+def test_robustness_is_a_section_where_it_was_asked_for(inputs, html, tmp_path):
+    assert "robustness" not in html.partition("Configuration (all keys")[0]
+    point = {"n": 5, "events": 3, "repeats": 4, "unit": "region", "shared": 5}
+    rows = [
+        {"experiment": name, "strength": strength, "level": level, "c_index": c, "low": c - 0.1,
+         "high": c + 0.1, "difference": d, "difference_low": d - 0.2, "difference_high": d + 0.2}
+        | point
+        for name, strength, level, c, d in (
+            ("plain", 0.0, "none", 0.7, float("nan")), ("plain", 1.0, "1", 0.61, float("nan")),
+            ("timed", 0.0, "none", 0.65, -0.05), ("timed", 1.0, "1", 0.5, -0.11),
+        )
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    table.loc[1, "unit"] = "patch"
+    table.to_csv(tmp_path / "occlusion-zero.csv", index=False)
+    (tmp_path / "occlusion-zero.svg").write_text("<svg/>")
+    figures = [tmp_path / "occlusion-zero.svg"]
+    write_report(**inputs | {"robustness": figures, "report": tmp_path / "r.html"})
+    shown = Page((tmp_path / "r.html").read_text())
+    assert any(a.get("href") == "#robustness" for a in shown.named("a"))
+    assert "and over 4 choices of regions" in shown.text
+    assert "5 patients, 3 events" in shown.text
+    assert "plain 0.700 0.610 0.510 to 0.710 reference" in shown.text
+    assert "timed 0.650 0.500 0.400 to 0.600 −0.110 (−0.310 to +0.090)" in shown.text
+    assert "without regions lost single patches instead" in shown.text
+    assert all(image["alt"] for image in shown.named("img"))
+
+
 def test_a_large_cohort_shows_an_even_sample_of_slides():
     ids = [f"S{i}" for i in range(1000)]
     shown = shown_slides(ids)
@@ -403,7 +444,9 @@ CAPTIONS = sorted((REPOSITORY / "report").glob("*.rst"))
 
 @pytest.mark.parametrize("caption", CAPTIONS, ids=lambda path: path.stem)
 def test_captions_render_with_strict_variables(caption):
-    wildcards = SimpleNamespace(experiment="abmil-cox", slide="S1", encoder="resnet50", fold="0")
+    wildcards = SimpleNamespace(
+        experiment="abmil-cox", slide="S1", encoder="resnet50", fold="0", curve="blur"
+    )
     job = SimpleNamespace(wildcards=wildcards, params=SimpleNamespace(), config=configuration())
     template = Environment(undefined=StrictUndefined).from_string(caption.read_text())
     text = template.render(snakemake=job)
@@ -414,7 +457,8 @@ def test_captions_render_with_strict_variables(caption):
 def test_there_is_a_caption_for_everything_that_the_rules_report():
     expected = (
         *("calibration", "chosen_patients", "comparison", "excluded", "forest", "heatmaps", "html"),
-        *("imported", "intervals", "kaplan_meier", "over_time", "predicted_times", "slides"),
+        *("imported", "intervals", "kaplan_meier", "over_time", "predicted_times", "robustness"),
+        *("slides",),
         *("tissue", "training_curves", "workflow"),
     )
     assert tuple(caption.stem for caption in CAPTIONS) == expected

@@ -36,6 +36,10 @@ CONFIG = {
     ],
     "evaluation": {"bootstrap": 20},
     "permutations": 1,
+    "robustness": {
+        "experiments": ["advmil"],
+        "occlusion": {"ratios": [0.5], "repeats": 1, "modes": ["zero"]},
+    },
 }
 
 
@@ -142,6 +146,13 @@ def test_the_report_says_where_features_came_from(imported):
     assert page.count('src="data:image/jpeg') >= PATIENTS + 1, "a picture a slide, and heatmaps"
     table = {row["slide_id"]: row for row in rows(imported.folder / "results/slides.csv")}
     assert table["S0"]["source"] == "features_uni_v1/S0.h5"
+
+
+def test_patches_can_be_left_out_of_imported_features(imported):
+    table = rows(imported.folder / "results/robustness/occlusion-zero.csv")
+    assert [(row["level"], row["unit"]) for row in table] == [("none", ""), ("0.5", "region")]
+    page = (imported.folder / "results/report.html").read_text()
+    assert 'href="robustness/occlusion-zero.csv"' in page
 
 
 def test_a_folder_without_features_stops_before_the_first_job(imported):

@@ -10,6 +10,7 @@ from wsi import encoders
 from wsi.encoders import Encoder
 from wsi.encoding.patch_reader import PatchReader
 from wsi.extract import extract_features
+from wsi.perturbation import Perturbation
 from wsi.reader import Slide
 from wsi.storage import (
     Outcome,
@@ -53,13 +54,13 @@ def files(tmp_path_factory, random_resnet50):
 def lay(tmp_path):
     """Lay patches on a whole slide."""
 
-    def lay(slide, size=64, mpp0=0.25):
+    def lay(slide, size=64, mpp0=0.25, **patches):
         with Slide(slide) as opened:
             width, height = opened.dimensions
         whole = ring(0, 0, width, height)
         write_tissue(tmp_path / "S1.geojson", [[whole]], width, height, mpp0)
         blank_thumbnail(tmp_path, 64, 64)
-        outcome = patch_drawn(slide, tmp_path, size=size, min_tissue=0.0)
+        outcome = patch_drawn(slide, tmp_path, size=size, min_tissue=0.0, **patches)
         assert outcome.ok
         return tmp_path / "level1.h5"
 
@@ -202,6 +203,38 @@ def test_where_no_whole_pixels_meet_patches_are_read_one_by_one(lay, make_slide,
     whole, single = one_and_sixteen_reads(slide, lay(slide))
     assert whole is None
     assert single[0].shape == (16, 64, 64, 3)
+
+
+def test_patches_at_legacy_offsets_are_read_where_they_lie(run, lay, noisy):
+    patches = lay(noisy, legacy_offsets=True)  # 64 level-0 pixels apart, 256 wide
+    whole, single = one_and_sixteen_reads(noisy, patches)
+    assert whole is None
+    with Slide(noisy) as slide:
+        for (x, y), patch in zip(read_h5(patches)[0]["coords"][:16], single[0], strict=True):
+            np.testing.assert_array_equal(patch, slide.read(x, y, 1, 64, 64)[0])
+    np.testing.assert_array_equal(single[0][1][:, :-16], single[0][0][:, 16:])  # they overlap
+    features = read_features(run(noisy, patches)[1])[0]
+    np.testing.assert_allclose(features[:16], single[0].mean((1, 2)) / 255, atol=1.5 / 255)
+
+
+def test_changed_pixels_are_encoded_and_the_file_says_so(run, lay, noisy):
+    patches = lay(noisy)
+    _, plain = run(noisy, patches)
+    change = {"kind": "hed", "level": "light", "seed": 3}
+    _, path = run(noisy, patches, name="changed.h5", perturbation=change)
+    _, again = run(noisy, patches, name="again.h5", perturbation=change, batch_size=48, threads=2)
+    assert sha256_file(path) == sha256_file(again)
+    features, coords, attributes = read_features(path)
+    before = read_features(plain)
+    assert attributes["perturbation"] == "hed-light"
+    assert "perturbation" not in before[2]
+    np.testing.assert_array_equal(coords, before[1])
+    reader = PatchReader.open(noisy, patches)
+    pixels = np.concatenate([reader.block(start)[0] for start in range(0, len(coords), 16)])
+    reader.close()
+    expected = Perturbation(**change).of_slide("S1", len(coords))(pixels, 0).mean((1, 2)) / 255
+    np.testing.assert_allclose(features, expected, atol=0.6 / 255)
+    assert np.abs(features - before[0]).max() > 0.05
 
 
 @pytest.fixture

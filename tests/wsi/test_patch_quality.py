@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from tests.wsi.stage_runs import ring, run_stages
+from wsi.grid import children
 from wsi.measures import NAMES
-from wsi.patch_quality import flags
+from wsi.patch_quality import flags, measure_each, measure_patches
+from wsi.reader import Slide
 from wsi.storage import read_outcome
 
 # a slide of 4 x 3 coarse patches of 1024 px, all tissue: rows of the file are x slow, y fast
@@ -292,3 +294,17 @@ def test_pen_and_folds_that_the_stages_find_reach_the_flags(make_slide, sharp, g
     coarse, _ = results.level(2)
     flagged = coarse["coords"][(coarse["flags"] & PEN) > 0]
     assert flagged.tolist() == [[3072, y] for y in (0, 1024, 2048)]
+
+
+def test_patches_read_one_by_one_measure_what_they_do_in_their_region(sharp_slide):
+    coarse = np.array([[0, 0], [1024, 2048]])
+    white = np.array([242, 240, 243], np.float32)
+    with Slide(sharp_slide) as slide:
+        together = measure_patches(slide, coarse, 1024, 0.25, white).fine
+        alone = measure_each(slide, children(coarse, 256), 256, 0.25, white)
+    assert sorted(alone) == sorted(together) == sorted(NAMES)
+    for name, values in alone.items():
+        assert values.dtype == np.float16
+        # gradients at the edge of a patch see its neighbour or its mirror image
+        rtol = 0.25 if name in ("focus", "tenengrad") else 2e-3
+        np.testing.assert_allclose(values, together[name], rtol=rtol, err_msg=name)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.wsi.stage_runs import BY_MPP, PATCHES, SIZE, ring
+from wsi.coordinate_grid import are_regions
 from wsi.grid import children, lay
 from wsi.patches import make_patches
 from wsi.storage import Outcome, read_h5, read_outcome, sha256_file
@@ -200,3 +201,42 @@ def test_the_same_tissue_gives_the_same_bytes(run, tmp_path):
     first = [sha256_file(path) for path in files]
     run([[ring(1024, 1024, 3072, 3072)]])
     assert [sha256_file(path) for path in files] == first
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_legacy_offsets_cover_what_the_specification_says(run, files, tmp_path, given):
+    """Advmil 1.4: at level 2 -> level 1 the sixteen cover 1792 x 1792 of 4096 x 4096."""
+    whole = [[ring(0, 0, 4096, 4096)]]
+    settings = {"width": 4096, "height": 4096, "size": 256}
+    if given:  # as one reads CLAM's coordinates again
+        run(whole, **settings)
+        (tmp_path / "level2.h5").rename(tmp_path / "clam.h5")
+        settings["given"] = tmp_path / "clam.h5"
+    assert run(whole, legacy_offsets=True, **settings).ok
+    (coarse, coarse_attributes), (fine, attributes) = files()
+    assert coarse["coords"].tolist() == [[0, 0]]
+    assert coarse_attributes["footprint0"] == 4096
+    assert attributes["legacy_offsets"]
+    assert coarse_attributes["legacy_offsets"]
+    assert fine["coords"].tolist() == [[256 * i, 256 * j] for j in range(4) for i in range(4)]
+    assert attributes["footprint0"] == 1024
+    covered = np.zeros((4096, 4096), np.uint8)
+    for x, y in fine["coords"]:
+        covered[y : y + 1024, x : x + 1024] += 1
+    assert (covered > 0).sum() == 1792**2
+    assert (covered[:1792, :1792] > 0).all()
+    assert covered.max() == 16
+    assert are_regions(fine["coords"], attributes["footprint0"])
+
+
+def test_at_level_0_legacy_offsets_are_the_right_ones(run, files):
+    settings = {"mpp0": 1.0, "width": 1024, "height": 1024, "downsamples": (4,), "size": 64}
+    run([[ring(0, 0, 1024, 1024)]], **settings)
+    _, (right, attributes) = files()
+    assert not attributes["legacy_offsets"]
+    run([[ring(0, 0, 1024, 1024)]], legacy_offsets=True, **settings)
+    _, (legacy, _) = files()
+    assert sorted(right) == sorted(legacy)
+    np.testing.assert_array_equal(right["coords"], legacy["coords"])
+    for name in ("tissue_fraction", "saturation", "density", "dark"):
+        np.testing.assert_allclose(right[name], legacy[name], rtol=1e-3, err_msg=name)

@@ -92,7 +92,7 @@ class PatchBatches(Dataset):
         if task.slide_id not in self._open:
             if len(self._open) == OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[task.slide_id] = PatchReader.open(task.slide, task.patches)
+            self._open[task.slide_id] = PatchReader.open(task.slide, task.patches, task.change())
         return self._open[task.slide_id]
 
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from wsi.outcome import SlideError
+from wsi.perturbation import PatchChange, Perturbation
 from wsi.progress import Progress
 from wsi.storage import write_json
 
@@ -22,16 +23,24 @@ class SlideTask:
     ----------
     slide_id, slide : name and file.
     patches : its file of fine patches, with outcome ok.
+    perturbation : how the pixels of its patches are changed, None for not at all.
     """
 
     slide_id: str
     slide: str
     patches: str
+    perturbation: Perturbation | None = None
 
     def size(self) -> tuple[int, int]:
         """Return the number of patches and the side of one in pixels."""
         with h5py.File(self.patches, "r") as file:
             return len(file["coords"]), int(file.attrs["size"])
+
+    def change(self) -> PatchChange | None:
+        """Return what changes the pixels of its patches."""
+        if self.perturbation is None:
+            return None
+        return self.perturbation.of_slide(self.slide_id, self.size()[0])
 
 
 @dataclass

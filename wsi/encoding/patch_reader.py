@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from wsi.perturbation import PatchChange
 from wsi.reader import Slide
 from wsi.scale import CHILDREN, RATIO
 from wsi.storage import read_h5
@@ -23,10 +24,17 @@ class PatchReader:
     slide : opened slide; closed with the reader.
     coords : ``[N, 2]``, level-0 pixels, 16 rows a coarse patch.
     attributes : of the patch file.
+    change : what changes the pixels of patches, None for nothing.
     """
 
-    def __init__(self, slide: Slide, coords: np.ndarray, attributes: dict):
-        self.slide, self.coords = slide, coords
+    def __init__(
+        self,
+        slide: Slide,
+        coords: np.ndarray,
+        attributes: dict,
+        change: PatchChange | None = None,
+    ):
+        self.slide, self.coords, self.change = slide, coords, change
         if attributes["pad"] == "black":
             slide.background = (0, 0, 0)
         self.level = int(attributes["patch_level"])
@@ -35,7 +43,8 @@ class PatchReader:
         self.footprint = int(attributes["footprint0"])
         factors = slide.downsample(self.level)
         self.one_read = (
-            all(
+            not attributes.get("legacy_offsets", False)  # or patches lie over each other
+            and all(
                 factor == round(factor) and self.footprint == self.read_size * factor
                 for factor in factors
             )
@@ -43,7 +52,9 @@ class PatchReader:
         )
 
     @classmethod
-    def open(cls, slide: str | Path, patches: str | Path) -> "PatchReader":
+    def open(
+        cls, slide: str | Path, patches: str | Path, change: PatchChange | None = None
+    ) -> "PatchReader":
         """Open a slide to read the patches of a patch file.
 
         Raises
@@ -52,7 +63,7 @@ class PatchReader:
             Kind ``unreadable``.
         """
         arrays, attributes = read_h5(patches)
-        return cls(Slide(slide), arrays["coords"], attributes)
+        return cls(Slide(slide), arrays["coords"], attributes, change)
 
     def close(self) -> None:
         """Close the slide; no read may be under way."""
@@ -66,6 +77,12 @@ class PatchReader:
         patches : ``[16, size, size, 3]`` uint8.
         unreadable : how many of them count as unreadable.
         """
+        patches, unreadable = self._read(start)
+        if self.change is not None:
+            patches = self.change(patches, start)
+        return patches, unreadable
+
+    def _read(self, start: int) -> tuple[np.ndarray, int]:
         if self.one_read:
             side, n = self.read_size, RATIO
             x, y = self.coords[start]

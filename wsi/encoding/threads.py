@@ -69,7 +69,7 @@ class _Open:
     """A slide in hand with its reader."""
 
     def __init__(self, task: SlideTask):
-        self.reader = PatchReader.open(task.slide, task.patches)
+        self.reader = PatchReader.open(task.slide, task.patches, task.change())
         self.slide = SlideInHand(task, len(self.reader.coords))
         self.lock = threading.Lock()
 

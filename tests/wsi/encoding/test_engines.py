@@ -1,5 +1,6 @@
 """Both ways of encoding give the same features, on however many workers."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from wsi.encoding.in_hand import SlideTask
 from wsi.encoding.network import Network
 from wsi.encoding.patch_reader import PatchReader
 from wsi.encoding.threads import encode_in_threads
+from wsi.perturbation import Perturbation
 from wsi.storage import Outcome, read_h5, write_h5
 
 CPU = torch.device("cpu")
@@ -58,6 +60,16 @@ def test_every_slide_gets_its_own_rows(cohort, expected, tiny, encode, workers, 
         np.testing.assert_allclose(slide.features, expected[name], atol=0.6 / 255)
         assert slide.speed.patches == slide.total == len(expected[name])
         assert slide.speed.seconds > 0
+
+
+def test_both_ways_change_the_pixels_alike(cohort, expected, tiny):
+    tasks = [replace(task, perturbation=Perturbation("hed", "light", 1)) for task in cohort]
+    network = Network(str(tiny), CPU, 48)
+    threads, batches = (encode(tasks, network, 2) for encode in (in_threads, in_batches))
+    assert sorted(threads) == sorted(expected)
+    for name, slide in threads.items():
+        np.testing.assert_allclose(slide.features, batches[name].features, atol=1e-6)
+        assert np.abs(slide.features - expected[name]).max() > 0.02
 
 
 @pytest.mark.parametrize("encode", [in_threads, in_batches])

@@ -1,0 +1,1 @@
+"""What trained models make of damaged test patients: patches left out, pixels changed."""

@@ -1,0 +1,109 @@
+"""trained models + damaged test patients -> predictions, curves of C against strength."""
+
+
+rule predict_occluded:
+    """Predict the test patients of one fold with ever more of their regions left out."""
+    input:
+        model="<results>/models/{experiment}/fold{fold}/model.safetensors",
+        config="<results>/models/{experiment}/fold{fold}/config.yaml",
+        cohort=cohort_file,
+        patients="<results>/cohort/patients.csv",
+        fold="<results>/folds/fold{fold}.csv",
+    output:
+        "<results>/robustness/{experiment}/fold{fold}/occlusion.csv",
+    log:
+        "<logs>/predict_occluded/{experiment}/fold{fold}.log",
+    benchmark:
+        "<benchmarks>/predict_occluded/{experiment}/fold{fold}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus_wanted(config["training"]["device"]),
+        mem_mb=more_memory(8000),
+        runtime=240,
+    params:
+        root=results_folder,
+        run=running_file,
+        occlusion=config["robustness"]["occlusion"],
+        code=digest_with_model("mil.robustness.predict"),
+    message:
+        "occlusion of {wildcards.experiment}, fold {wildcards.fold}"
+    script:
+        "../workflow_scripts/predict_occluded.py"
+
+
+rule predict_perturbed:
+    """Predict the test patients of one fold from changed pixels, at every level."""
+    input:
+        model="<results>/models/{experiment}/fold{fold}/model.safetensors",
+        config="<results>/models/{experiment}/fold{fold}/config.yaml",
+        cohort=cohort_file,
+        patients="<results>/cohort/patients.csv",
+        fold="<results>/folds/fold{fold}.csv",
+        perturbed=perturbed_cohorts,
+    output:
+        "<results>/robustness/{experiment}/fold{fold}/{perturbation}.csv",
+    log:
+        "<logs>/predict_perturbed/{experiment}/fold{fold}/{perturbation}.log",
+    benchmark:
+        "<benchmarks>/predict_perturbed/{experiment}/fold{fold}/{perturbation}.tsv"
+    wildcard_constraints:
+        perturbation="blur|hed",
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus_wanted(config["training"]["device"]),
+        mem_mb=more_memory(8000),
+        runtime=60,
+    params:
+        root=results_folder,
+        run=running_file,
+        levels=levels_of_perturbation,
+        code=digest_with_model("mil.robustness.predict"),
+    message:
+        "{wildcards.perturbation} of {wildcards.experiment}, fold {wildcards.fold}"
+    script:
+        "../workflow_scripts/predict_perturbed.py"
+
+
+rule draw_robustness:
+    """Draw C of every experiment that is tried against the strength of one perturbation."""
+    input:
+        predictions=collect(
+            "<results>/models/{experiment}/fold{fold}/predictions.csv",
+            experiment=TRIED,
+            fold=FOLDS,
+        ),
+        damaged=damaged_predictions,
+    output:
+        table="<results>/robustness/{curve}.csv",
+        figure=report(
+            "<results>/robustness/{curve}.svg",
+            caption="../report/robustness.rst",
+            category="4 Evaluation",
+            subcategory="Robustness",
+            labels={"experiment": "all", "figure": "{curve}"},
+        ),
+    log:
+        "<logs>/draw_robustness/{curve}.log",
+    benchmark:
+        "<benchmarks>/draw_robustness/{curve}.tsv"
+    wildcard_constraints:
+        curve="occlusion-zero|occlusion-discard|blur|hed",
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        names=TRIED,
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=config["seed"],
+        code=code_digest("mil.robustness.curves"),
+    message:
+        "curve of {wildcards.curve}"
+    script:
+        "../workflow_scripts/draw_robustness.py"
