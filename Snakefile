@@ -64,6 +64,7 @@ include: "rules/structures.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/provenance.smk"
 
 
 onstart:
@@ -87,6 +88,7 @@ rule all:
     default_target: True
     input:
         rules.write_report.output,
+        rules.write_provenance.output,
 
 
 rule tissue:

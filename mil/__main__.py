@@ -15,6 +15,7 @@ STAGES = {
     "draw_heatmaps": "mil.heatmaps",
     "compare_experiments": "mil.comparison",
     "write_report": "mil.report.page",
+    "write_provenance": "mil.provenance.crate",
 }
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shlex
 import shutil
 import sys
 from argparse import Namespace
@@ -32,6 +33,7 @@ RETRIES = 2  # of the stages of one slide; the last attempt records a crash as t
 
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
 RUN = f"{config['results']}/run.json"  # what jobs may use that decides no result
+START = f"{config['results']}/logs/start.json"  # the command, when and by whom
 FROM_SLIDES = not config["features"]["import"]  # otherwise features were made elsewhere
 SLIDES = {
     s.slide_id: s
@@ -61,6 +63,8 @@ if config["tissue"]["process_list"]:
     PROCESS_LIST = overrides(config["tissue"]["process_list"], TISSUE)
 TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
 TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
+PARTS = sorted(glob.glob(f"{workflow.basedir}/rules/*.smk"))  # of the workflow
+PARTS += sorted(glob.glob(f"{workflow.basedir}/workflow_scripts/*.py"))
 SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
 PATIENTS = {}
 for slide in SLIDES.values():
@@ -212,9 +216,12 @@ def version(wildcards):
 
 
 def describe_run():
-    """Write what a job may use that decides no result: how many patches at once, all slides."""
+    """Write how the run was started, and what a job may use that decides no result."""
+    from mil.provenance.start import describe_start
+    from snakemake import __version__ as snakemake_version
     from wsi.storage import write_json
 
+    describe_start(START, shlex.join(sys.argv), workflow.basedir, snakemake_version)
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
     running = {key: config["features"][key] for key in keys}
