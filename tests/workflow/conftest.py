@@ -72,7 +72,8 @@ class Project:
         found = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.relative_to(folder).parts[0] not in ("logs", "benchmarks", "provenance")
+            if path.is_file()
+            and path.relative_to(folder).parts[0] not in ("logs", "benchmarks", "provenance")
         }
         if "report.html" in found:
             speed = re.compile(rb'<section id="speed">.*?</section>', re.DOTALL)
