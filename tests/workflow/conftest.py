@@ -66,7 +66,7 @@ class Project:
     def results(self) -> dict[str, bytes]:
         """Return every result by path, but for what was measured.
 
-        Logs, benchmarks, provenance and the report's section Speed tell of a run, not of its results.
+        Logs, benchmarks, provenance and the section Speed tell of a run, not of its results.
         """
         folder = self.folder / "results"
         found = {
