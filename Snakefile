@@ -69,6 +69,7 @@ include: "rules/evaluation.smk"
 include: "rules/predict.smk"
 include: "rules/robustness.smk"
 include: "rules/report.smk"
+include: "rules/provenance.smk"
 
 
 onstart:
@@ -93,7 +94,9 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.write_report.output if config["slides"] else [],
+        [rules.write_report.output, rules.write_provenance.output]
+        if config["slides"]
+        else [],
         predicted_pages if PREDICTED else [],
 
 

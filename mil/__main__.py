@@ -19,6 +19,7 @@ STAGES = {
     "predict_perturbed": "mil.robustness.predict",
     "draw_robustness": "mil.robustness.curves",
     "write_report": "mil.report.page",
+    "write_provenance": "mil.provenance.crate",
     "predict_cohort": "mil.cohort_prediction",
     "join_models": "mil.ensemble",
     "evaluate_predicted": "mil.cohort_evaluation",

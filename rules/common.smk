@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shlex
 import shutil
 import sys
 from argparse import Namespace
@@ -43,6 +44,7 @@ RETRIES = 2  # of the stages of one slide; the last attempt records a crash as t
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
 RUN = f"{config['results']}/run.json"  # what jobs may use that decides no result
 PREDICTING = f"{config['results']}/run/predict.json"  # likewise, of further cohorts
+START = f"{config['results']}/logs/start.json"  # the command, when and by whom
 FROM_SLIDES = not config["features"]["import"]  # otherwise features were made elsewhere
 OWN = ""  # the cohort that models are trained on, among the slide tables
 TABLES = read_slide_tables(
@@ -99,6 +101,13 @@ if PERTURBED and fold_files(config):
     TESTED = FOLLOWED & patients_tested(fold_files(config))
 CURVES = robustness_curves(config)
 TRIED = config["robustness"]["experiments"]
+PARTS = sorted(glob.glob(f"{workflow.basedir}/rules/*.smk"))  # of the workflow
+PARTS += sorted(glob.glob(f"{workflow.basedir}/workflow_scripts/*.py"))
+SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
+PATIENTS = {}
+for slide in SLIDES.values():
+    PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
+ENCODERS = encoders(config)
 EXPERIMENTS = experiments(config)
 GROUPS = experiment_groups(config)  # of experiments that differ by their seeds alone
 FOLDS = range(fold_count(config))
@@ -374,8 +383,12 @@ def version(wildcards):
 
 def describe_run():
     """Write what jobs may use that decides no result: patches at once, all slides, devices."""
+    """Write how the run was started, and what a job may use that decides no result."""
+    from mil.provenance.start import describe_start
+    from snakemake import __version__ as snakemake_version
     from wsi.storage import write_json
 
+    describe_start(START, shlex.join(sys.argv), workflow.basedir, snakemake_version)
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
     write_json(

@@ -66,13 +66,14 @@ class Project:
     def results(self) -> dict[str, bytes]:
         """Return every result by path, but for what was measured.
 
-        Logs, benchmarks and the report's section Speed tell of a run, not of its results.
+        Logs, benchmarks, provenance and the section Speed tell of a run, not of its results.
         """
         folder = self.folder / "results"
         found = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.relative_to(folder).parts[0] not in ("logs", "benchmarks")
+            if path.is_file()
+            and path.relative_to(folder).parts[0] not in ("logs", "benchmarks", "provenance")
         }
         if "report.html" in found:
             speed = re.compile(rb'<section id="speed">.*?</section>', re.DOTALL)

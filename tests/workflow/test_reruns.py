@@ -20,7 +20,7 @@ TRAINING = {
 }
 EVALUATION = {f"{what} of {name}" for what in ("evaluation", "attention heatmaps")
               for name in ("advmil", "nll")} | {"comparison of advmil nll"}  # fmt: skip
-REPORT = {"report"}
+REPORT = {"report", "provenance"}
 TABLE = {"table of slides"}
 BEHIND_TRAINING = TRAINING | EVALUATION | REPORT
 BEHIND_FEATURES = COHORT | BEHIND_TRAINING

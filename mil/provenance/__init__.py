@@ -1,0 +1,1 @@
+"""What a run was made of and what it made, for whoever must repeat or audit it."""
