@@ -91,9 +91,8 @@ OWN_TABLE = TABLES.get(OWN, SlideTable("", (), ()))
 OWN_SLIDES = [slide.slide_id for slide in OWN_TABLE.slides]
 PATIENTS = patients_of(OWN_TABLE.slides)
 SHOWN = shown_slides(OWN_SLIDES)  # in the report, with a picture each
-PERTURBED = perturbed_encoders(
-    config
-)  # the same encoders on changed pixels of tested patients
+# The same encoders on changed pixels of tested patients.
+PERTURBED = perturbed_encoders(config)
 TESTED = FOLLOWED
 if PERTURBED and fold_files(config):
     from mil.fixed_folds import patients_tested  # numpy: only where it is asked for
@@ -103,11 +102,6 @@ CURVES = robustness_curves(config)
 TRIED = config["robustness"]["experiments"]
 PARTS = sorted(glob.glob(f"{workflow.basedir}/rules/*.smk"))  # of the workflow
 PARTS += sorted(glob.glob(f"{workflow.basedir}/workflow_scripts/*.py"))
-SHOWN = shown_slides(list(SLIDES))  # in the report, with a picture each
-PATIENTS = {}
-for slide in SLIDES.values():
-    PATIENTS.setdefault(slide.patient_id, []).append(slide.slide_id)
-ENCODERS = encoders(config)
 EXPERIMENTS = experiments(config)
 GROUPS = experiment_groups(config)  # of experiments that differ by their seeds alone
 FOLDS = range(fold_count(config))
