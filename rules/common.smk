@@ -376,8 +376,7 @@ def version(wildcards):
 
 
 def describe_run():
-    """Write what jobs may use that decides no result: patches at once, all slides, devices."""
-    """Write how the run was started, and what a job may use that decides no result."""
+    """Write how the run was started, and what jobs may use that decides no result."""
     from mil.provenance.start import describe_start
     from snakemake import __version__ as snakemake_version
     from wsi.storage import write_json
