@@ -31,12 +31,14 @@ rule evaluate_experiment:
         "<logs>/evaluate_experiment/{experiment}.log",
     benchmark:
         "<benchmarks>/evaluate_experiment/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
@@ -70,12 +72,14 @@ rule draw_heatmaps:
         "<logs>/draw_heatmaps/{experiment}.log",
     benchmark:
         "<benchmarks>/draw_heatmaps/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
         root=results_folder,
         slides=config["report"]["heatmap_slides"],
@@ -122,8 +126,8 @@ rule compare_experiments:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         names=list(EXPERIMENTS),
         bootstrap=config["evaluation"]["bootstrap"],
