@@ -7,6 +7,8 @@ import sys
 from argparse import Namespace
 from dataclasses import asdict
 
+from snakemake.settings.types import ExecMode
+
 sys.path.insert(0, workflow.basedir)
 
 from mil.config import (
@@ -221,7 +223,20 @@ def on_cluster():
 
 
 def group_size(name):
-    """How many slides, patients or folds share a job of a cluster: the profile's group-components."""
+    """How many slides or patients share a cluster job: the profile's group-components.
+
+    Snakemake does not tell a node: there each would be a group of its own, started after the one
+    before. So on a node all are one group, which shares the cores; on a GPU they do take turns.
+    """
+    if workflow.exec_mode == ExecMode.REMOTE and not workflow.group_settings.group_components:
+        on_gpu = {
+            "features": FROM_SLIDES and gpus_wanted(config["features"]["device"]),
+            "graphs": gpus_wanted(config["graphs"]["device"]),
+        }
+        names = ("prep", "features", "graphs", "clusters")
+        workflow.group_settings.group_components = {
+            name: 1 if on_gpu.get(name) else len(SLIDES) for name in names
+        }
     return workflow.group_settings.group_components.get(name, 1)
 
 
