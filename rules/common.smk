@@ -228,7 +228,10 @@ def group_size(name):
     Snakemake does not tell a node: there each would be a group of its own, started after the one
     before. So on a node all are one group, which shares the cores; on a GPU they do take turns.
     """
-    if workflow.exec_mode == ExecMode.REMOTE and not workflow.group_settings.group_components:
+    if (
+        workflow.exec_mode == ExecMode.REMOTE
+        and not workflow.group_settings.group_components
+    ):
         on_gpu = {
             "features": FROM_SLIDES and gpus_wanted(config["features"]["device"]),
             "graphs": gpus_wanted(config["graphs"]["device"]),
