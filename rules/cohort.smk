@@ -19,8 +19,8 @@ rule make_folds:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=doubled(2000),
+        runtime=doubled(10),
     params:
         folds=config["folds"],
         seed=config["seed"],
@@ -58,8 +58,8 @@ rule gather_cohort:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         root=results_folder,
         max_failed_slides=share_that_may_fail,

@@ -74,8 +74,8 @@ rule write_report:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
         config=whole_configuration,
         root=results_folder,
