@@ -21,7 +21,7 @@ class AttentionPool(nn.Module):
     width : width D of the instances.
     hidden : width of V and U.
     gated : multiply by the sigmoid gate.
-    dropout : dropout on each of the two factors.
+    dropout : share dropped of each factor, independently of the other.
 
     Shapes
     ------
@@ -33,7 +33,7 @@ class AttentionPool(nn.Module):
         self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh())
         self.gate = None
         if gated:
-            # Of the product of both factors (1 - p)^2 is kept: one mask does what two would.
+            # Independent masks keep (1 - p)^2 of the product: one with this share does the same.
             both = 1 - (1 - dropout) ** 2
             self.gate = nn.Sequential(nn.Linear(width, hidden), SigmoidDropout(both))
         else:

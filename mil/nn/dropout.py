@@ -1,9 +1,9 @@
 """Activations followed by dropout, whose masks cost a CPU little time and no memory.
 
-On a CPU ``torch.nn.Dropout`` draws 8 ns an element, as long as a product with 384 columns takes for
-it, and keeps a mask as large as its input. Here one number of 64 bits decides on four elements, to
-1 / 65,536 exactly, and the gradient follows from the output alone. Elsewhere PyTorch's own dropout
-is taken. Both draw from PyTorch's global generators.
+On a CPU ``torch.nn.Dropout`` draws for 8 ns an element, as long as the product with 384 columns
+that made it takes, and keeps a mask as large as its input. Here a number of 64 bits decides on four
+elements, the share is right to 1 / 131,072, and the gradient follows from the output alone.
+Elsewhere PyTorch's own dropout is taken. Both draw from PyTorch's global generators.
 """
 
 from collections.abc import Callable
