@@ -18,7 +18,8 @@ TRAINING = {
     for name in ("advmil", "nll")
     for fold in (0, 1)
 }
-EVALUATION = {f"{what} of {name}" for what in ("evaluation", "attention heatmaps")
+EVALUATION = {f"{what} of {name}" for what in ("evaluation", "distributions",
+                                              "attention heatmaps")
               for name in ("advmil", "nll")} | {"comparison of advmil nll"}  # fmt: skip
 REPORT = {"report", "provenance"}
 TABLE = {"table of slides"}
@@ -107,7 +108,7 @@ def test_changed_slide_files_run_what_is_behind_them_and_no_other_slide(finished
 
 def test_touched_slides_and_copies_run_nothing(finished):
     slides = finished.folder / "data/slides"
-    one, two, three = (slides / f"{name}.tiff" for name in ("S001", "S002", "S003"))
+    one, two, three = (slides / f"{name}.tiff" for name in ("S001", "S005", "S006"))
     tables = [finished.folder / f"data/{name}.csv" for name in ("slides", "patients")]
     with put_back(one, two, three, *tables):
         for path in (one, *tables):
@@ -179,6 +180,7 @@ def test_a_changed_label_deals_folds_again_and_trains_but_touches_no_slide(finis
     [
         ("mil/heads/nll.py", {job for job in BEHIND_TRAINING if "advmil, fold" not in job
                               and job not in ("evaluation of advmil",
+                                              "distributions of advmil",
                                               "attention heatmaps of advmil")}),
         ("mil/graphs.py", {"graph"} | BEHIND_FEATURES),
         ("wsi/extract.py", {"features", "graph", "clusters"} | BEHIND_FEATURES),
