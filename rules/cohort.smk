@@ -17,8 +17,8 @@ rule make_folds:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=doubled(2000),
+        runtime=doubled(10),
     params:
         slides=slide_tables,
         patients=patient_table,
@@ -59,8 +59,8 @@ rule gather_cohort:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         slides=slide_tables,
         owners=rows_digest(OWN_TABLE.owners),

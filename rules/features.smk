@@ -13,8 +13,8 @@ rule fetch_weights:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=doubled(8000),
+        runtime=doubled(60),
     params:
         encoder=lookup("{encoder}/architecture", within=ENCODERS),
         weights=weights_source,
@@ -40,14 +40,14 @@ rule extract_features:
         "<benchmarks>/extract_features/{encoder}/{slide}.tsv"
     retries: RETRIES
     group:
-        "features"
+        neighbours("features", of="slide")
     conda:
         "../envs/torch.yaml"
     threads: cores_of_encoder
     resources:
         gpu=gpus_wanted(config["features"]["device"]),
         mem_mb=memory_of_encoder,
-        runtime=60,
+        runtime=minutes_of_encoder,
         attempt=this_attempt,
     params:
         slide=slide_path,

@@ -13,13 +13,13 @@ rule import_features:
         "<benchmarks>/import_features/{slide}.tsv"
     retries: RETRIES
     group:
-        "features"
+        neighbours("features", of="slide")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(4000),
-        runtime=10,
+        mem_mb=doubled(4000),
+        runtime=doubled(10),
         attempt=this_attempt,
     params:
         slide=slide_path,
@@ -61,8 +61,8 @@ rule list_imported:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         slides=OWN_SLIDES,
         code=code_digest("wsi.imported_table"),

@@ -68,7 +68,7 @@ rule predict_cohort:
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
-        mem_mb=more_memory(8000),
+        mem_mb=doubled(8000),
         runtime=60,
     params:
         root=results_folder,

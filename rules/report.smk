@@ -73,8 +73,8 @@ rule write_report:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
         slides=slide_tables,
         owners=rows_digest(OWN_TABLE.owners),

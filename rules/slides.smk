@@ -12,13 +12,13 @@ rule find_tissue:
         "<benchmarks>/find_tissue/{slide}.tsv"
     retries: RETRIES
     group:
-        "prep"
+        neighbours("prep", of="slide")
     conda:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(2000),
-        runtime=10,
+        mem_mb=doubled(2000),
+        runtime=by_slide(5, 2),
         attempt=this_attempt,
     params:
         slide=slide_path,
@@ -51,13 +51,13 @@ rule make_patches:
         "<benchmarks>/make_patches/{slide}.tsv"
     retries: RETRIES
     group:
-        "prep"
+        neighbours("prep", of="slide")
     conda:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(2000),
-        runtime=20,
+        mem_mb=doubled(2000),
+        runtime=by_slide(5, 5),
         attempt=this_attempt,
     params:
         slide=slide_path,
@@ -95,8 +95,8 @@ rule list_slides:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         slides=slide_names,
         patches=config["patches"],

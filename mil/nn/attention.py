@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from mil.nn.dropout import SigmoidDropout
 from mil.nn.segments import segment_softmax, segment_sum
 
 
@@ -29,12 +30,14 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int, hidden: int, gated: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
-        self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout))
-        self.gate = (
-            nn.Sequential(nn.Linear(width, hidden), nn.Sigmoid(), nn.Dropout(dropout))
-            if gated
-            else None
-        )
+        self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh())
+        self.gate = None
+        if gated:
+            # Of the product of both factors (1 - p)^2 is kept: one mask does what two would.
+            both = 1 - (1 - dropout) ** 2
+            self.gate = nn.Sequential(nn.Linear(width, hidden), SigmoidDropout(both))
+        else:
+            self.direction.append(nn.Dropout(dropout))
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
