@@ -1,10 +1,10 @@
 """How long 10,000 slides take on 64 CPU and 8 GPU slots: `python benchmarks/makespan.py`.
 
 A simulation of events, not a run: no job is started. It knows what waits for what (the rules), what
-shares a cluster job (the groups of profiles/slurm) and what a job costs beside its work; seconds are
-drawn as `seconds_of_slide` says. `benchmarks/scheduling.py` has Snakemake itself do the choosing,
-for fewer slides. The bound is work / slots: no slot is ever empty, no job costs more than its work. Trainings wait
-for all slides, so both parts are held against their own bound.
+shares a cluster job (the groups of profiles/slurm) and what a job costs beside its work; seconds
+are drawn as `seconds_of_slide` says. `benchmarks/scheduling.py` has Snakemake itself do the
+choosing, for fewer slides. The bound is work / slots: no slot is ever empty, no job costs more than
+its work. Trainings wait for all slides, so both parts are held against their own bound.
 """
 
 import argparse
@@ -36,10 +36,10 @@ class Job:
 def seconds_of_slide(slides: int, rate: float, seed: int = 0) -> dict[str, np.ndarray]:
     """Draw seconds of each stage of each slide, on one core or one GPU, imports not counted.
 
-    Fine patches are lognormal with median 8,000 (nine of ten from 3,000 to 21,000); the rest follows
-    from them by the figures of benchmarks/README.md: tissue and patches 1.1 s at 8,000 patches,
-    graphs 0.7 s in space and 10 s among features at 20,000 (quadratic), clusters 3.2 s at 20,000.
-    `rate`, patches/s of one GPU, is an assumption: it has not been measured.
+    Fine patches are lognormal with median 8,000 (nine of ten from 3,000 to 21,000); the rest
+    follows from them by the figures of benchmarks/README.md: tissue and patches 1.1 s at 8,000
+    patches, graphs 0.7 s at 100,000 in space and 10 s at 20,000 among features (quadratic),
+    clusters 3.2 s at 20,000. `rate`, patches/s of one GPU, is an assumption: it is not measured.
     """
     random = np.random.default_rng(seed)
     patches = np.clip(random.lognormal(np.log(8000), 0.6, slides), 200, 60_000)
@@ -53,7 +53,7 @@ def seconds_of_slide(slides: int, rate: float, seed: int = 0) -> dict[str, np.nd
 
 
 def on_cluster(stages: dict[str, np.ndarray], trainings: Sequence[float]) -> list[Job]:
-    """Return the cluster jobs, those of slides first: slides that follow each other in the table share one."""
+    """Return the cluster jobs: slides that follow each other in the table share one."""
     slides, jobs = len(stages["tissue"]), []
     first: dict[str, int] = {}
 

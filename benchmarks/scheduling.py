@@ -34,20 +34,11 @@ def run(folder: Path, checkout: Path, faster: float, more: list[str]) -> tuple[f
     (folder / "seconds.json").write_text(json.dumps(drawn))
     plugins = Path(__file__).parent / "pretend"
     slots = ["--cores", str(CPU + GPU), "--resources", f"gpu={GPU}"]  # a GPU job has a core
+    command = [sys.executable, "-m", "snakemake", "-s", str(checkout / "Snakefile")]
     start = time.perf_counter()
     with open(folder / "run.txt", "w+") as said:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "snakemake",
-                "-s",
-                str(checkout / "Snakefile"),
-                "--executor",
-                "pretend",
-                *slots,
-                *more,
-            ],
+            [*command, "--executor", "pretend", *slots, *more],
             cwd=folder,
             stdout=said,
             stderr=said,
