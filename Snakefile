@@ -17,6 +17,7 @@ if (
 
 
 include: "rules/common.smk"
+include: "rules/common_given.smk"
 include: "rules/common_predict.smk"
 
 

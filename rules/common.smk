@@ -58,13 +58,10 @@ TABLES = read_slide_tables(
     need_paths=FROM_SLIDES,
 )
 SLIDES = {s.slide_id: s for table in TABLES.values() for s in table.slides}  # of all
-FOLLOWED = set()  # patients with a usable follow-up
+FOLLOW_UP = []
 if config["patients"]:
-    FOLLOWED = {
-        patient.patient_id
-        for patient in read_patients(config["patients"], config["unit"])
-        if not patient.unusable
-    }
+    FOLLOW_UP = read_patients(config["patients"], config["unit"])
+FOLLOWED = {patient.patient_id for patient in FOLLOW_UP if not patient.unusable}
 MISSING = set()
 if FROM_SLIDES:
     for table in TABLES.values():
@@ -89,7 +86,7 @@ if config["tissue"]["process_list"]:
     PROCESS_LIST = overrides(config["tissue"]["process_list"], TISSUE)
 TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
 TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
-OWN_TABLE = TABLES.get(OWN, SlideTable("", (), ()))
+OWN_TABLE = TABLES.get(OWN, SlideTable("", (), (), ()))
 OWN_SLIDES = [slide.slide_id for slide in OWN_TABLE.slides]
 PATIENTS = patients_of(OWN_TABLE.slides)
 SHOWN = shown_slides(OWN_SLIDES)  # in the report, with a picture each
@@ -136,32 +133,14 @@ PERMUTED = {
 }
 
 
-def slide_file(wildcards):
-    """The slide's file, unless it is missing: that is an outcome of the slide, not of the run."""
-    return [] if wildcards.slide in MISSING else SLIDES[wildcards.slide].path
-
-
-def imported_files(wildcards):
-    """The slide's files of features made elsewhere, and the slide itself where it is there."""
-    path = SLIDES[wildcards.slide].path
-    there = {"slide": path} if path and os.path.exists(path) else {}
-    return {**IMPORTED[wildcards.slide], **there}
-
-
-def files_by_kind(wildcards):
-    """The slide's files of features made elsewhere: h5, pt, patches."""
-    return IMPORTED[wildcards.slide]
-
-
-def slide_entry(wildcards):
-    """What jobs need of the slide's row of the table, as plain values."""
-    slide = SLIDES[wildcards.slide]
-    return {"path": slide.path, "mpp": slide.mpp}
-
-
 def slide_entries(wildcards):
     """Id and file of every slide of the cohort that models are trained on."""
     return {name: SLIDES[name].path for name in OWN_SLIDES}
+
+
+def slide_names(wildcards):
+    """Id and file name of every slide of that cohort."""
+    return {name: os.path.basename(SLIDES[name].path) for name in OWN_SLIDES}
 
 
 def slides_to_check(wildcards):
@@ -184,16 +163,6 @@ def from_slides(wildcards):
         "features: import takes the place of slides, tissue and patches, so the targets preflight, "
         "tissue and patches have nothing to do; ask for features, graphs or any other."
     )
-
-
-def given_tissue(wildcards):
-    """The user's own outline of the slide's tissue, if there is one."""
-    return SLIDES[wildcards.slide].tissue or []
-
-
-def given_patches(wildcards):
-    """The file of the slide's coarse patches made elsewhere, if there is one."""
-    return SLIDES[wildcards.slide].patches or []
 
 
 def tissue_of_slide(wildcards):
@@ -277,12 +246,6 @@ def encoder_weights(wildcards):
 def perturbation_of_encoder(wildcards):
     """What is done to the pixels that an encoder sees; None for nothing."""
     return PERTURBED.get(wildcards.encoder, {}).get("perturbation")
-
-
-def weights_file(wildcards):
-    """The file of an encoder's weights, where the configuration names one."""
-    weights = ENCODERS[wildcards.encoder]["weights"]
-    return [] if weights in WEIGHTS else weights
 
 
 def features_of_patient(wildcards):

@@ -3,8 +3,6 @@
 
 rule import_features:
     """Check the features of one slide and write them as extract_features would."""
-    input:
-        unpack(imported_files),
     output:
         features=f"<results>/features/{config['features']['encoder']}/{{slide}}.h5",
         thumbnail="<results>/tissue/{slide}.jpg",
@@ -24,11 +22,14 @@ rule import_features:
         runtime=doubled(10),
         attempt=this_attempt,
     params:
-        slide=slide_entry,
-        folder=config["features"]["import"],
+        slide=slide_path,
+        files=imported_files,
+        folder=import_folder,
+        slide_content=slide_content,
+        files_content=imported_content,
+        mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
         layout=config["features"]["layout"],
         encoder=config["features"]["encoder"],
-        files=files_by_kind,
         code=code_digest("wsi.import_features"),
         attempts=RETRIES + 1,
     message:
