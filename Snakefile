@@ -38,6 +38,9 @@ wildcard_constraints:
     fold=r"\d+",
 
 
+container: IMAGE
+
+
 resource_scopes:
     gpu="local",
 
@@ -73,6 +76,7 @@ include: "rules/provenance.smk"
 
 
 onstart:
+    check_software()
     describe_run()
 
 
