@@ -9,7 +9,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all
 DEMO := data/demo
 RESULTS := results/demo
 
-.PHONY: install demo demo-null test test-slow test-gpu test-slurm lint lock clean
+.PHONY: install demo demo-null test test-slow test-gpu test-slurm lint lock envs clean
 
 install: .venv/runtime ## the environment that runs the workflow
 
@@ -66,6 +66,15 @@ lock: .venv/test ## renew the lock files
 		--no-annotate --extra workflow --extra lite pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header \
 		--no-annotate --all-extras -c requirements.lock pyproject.toml -o requirements-test.lock
+	$(MAKE) envs
+
+envs: ## write the pins of envs/*.yaml anew, from requirements.lock
+	for name in slides torch report; do \
+		pins=$$($(BIN)/uv pip compile --quiet --universal --python-version 3.13 --no-header \
+			--no-annotate -c requirements.lock envs/$$name.in) || exit 1; \
+		{ sed '/- pip:/q' envs/$$name.yaml; echo "$$pins" | sed 's/^/      - /'; } > envs/$$name.new; \
+		mv envs/$$name.new envs/$$name.yaml; \
+	done
 
 clean: ## remove what the demo made
 	rm -rf $(DEMO) $(RESULTS)

@@ -39,6 +39,9 @@ wildcard_constraints:
     fold=r"\d+",
 
 
+container: IMAGE
+
+
 resource_scopes:
     gpu="local",
 
@@ -74,6 +77,7 @@ include: "rules/provenance.smk"
 
 
 onstart:
+    check_software()
     describe_run()
 
 

@@ -41,6 +41,7 @@ from wsi.jobs import prepare_environment
 
 prepare_environment(workflow.basedir)
 
+IMAGE = "slide-survival.sif"  # in the folder of the run, for --software-deployment-method apptainer
 RETRIES = 2  # of the stages of one slide; the last attempt records a crash as the slide's outcome
 
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
@@ -346,6 +347,25 @@ def version(wildcards):
     for settings in (*EXPERIMENTS.values(), *predicting):
         modules += [f"mil.models.{settings['model']}", f"mil.heads.{settings['head']}"]
     return f"{__version__}, code {code_digest(*modules)}"
+
+
+def check_software():
+    """Stop before the first job where jobs would lack software; say so where it is another."""
+    from snakemake.settings.types import DeploymentMethod
+
+    ways = workflow.deployment_settings.deployment_method
+    if DeploymentMethod.APPTAINER in ways:
+        if not os.path.exists(IMAGE):
+            raise WorkflowError(
+                f"There is no {IMAGE} in {os.getcwd()}, the image that jobs are to run in; "
+                "docs/environments.md says how it is built."
+            )
+    elif DeploymentMethod.CONDA not in ways:
+        from mil.installed import check_installed
+
+        others = check_installed(workflow.basedir)
+        if others:
+            logger.warning(others)
 
 
 def on_cluster():

@@ -19,6 +19,14 @@ def code_digest(*modules: str) -> str:
     ----------
     modules : dotted names, e.g. ``"wsi.extract"``.
     """
+    digest = hashlib.sha256()
+    for module in sorted(modules_behind(*modules)):
+        digest.update(f"{module}\n{_parsed(module)[0]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def modules_behind(*modules: str) -> set[str]:
+    """Return the modules and every module of this project that they import, directly or not."""
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -26,10 +34,7 @@ def code_digest(*modules: str) -> str:
         if module not in found:
             found.add(module)
             waiting.extend(_parsed(module)[1])
-    digest = hashlib.sha256()
-    for module in sorted(found):
-        digest.update(f"{module}\n{_parsed(module)[0]}\n".encode())
-    return digest.hexdigest()[:16]
+    return found
 
 
 @cache

@@ -18,7 +18,7 @@ from demo.cohort import make_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "rules", "workflow_scripts", "wsi", "mil", "schemas", "envs", "report",
-         "profiles", "CITATION.cff", "pyproject.toml")  # fmt: skip
+         "profiles", "CITATION.cff", "pyproject.toml", "requirements.lock")  # fmt: skip
 
 SMALL = {
     "cohort": "small demo",

@@ -80,28 +80,6 @@ def test_scripts_hold_no_logic():
         assert not re.search(r"^\s*(if|for|while|def|class|try)\b", text, re.MULTILINE), path.name
 
 
-def locked():
-    """Return the versions that Python 3.12 on Linux gets from the lock."""
-    versions = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        name, _, rest = line.partition("==")
-        version, _, marker = rest.partition(" ; ")
-        if "python_full_version < '3.12'" not in marker:
-            versions[name.split("[")[0]] = version
-    return versions
-
-
-@pytest.mark.parametrize("name", ["slides", "torch", "report"])
-def test_an_environment_has_the_versions_of_the_lock(name):
-    content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
-    assert content["channels"][-1] == "nodefaults"
-    packages = content["dependencies"][-1]["pip"]
-    versions = locked()
-    assert packages == [
-        f"{p.partition('==')[0]}=={versions[p.partition('==')[0]]}" for p in packages
-    ]
-
-
 def test_the_cluster_profile_says_what_the_default_one_says():
     default, slurm = (
         yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
