@@ -15,6 +15,7 @@ from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
 
 OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
+OF_RUNNING = ("device", "tensorboard", "wandb")  # of training: they decide no result
 NOT_CLAM = (*OURS, "preset", "drop", "process_list")  # the others are CLAM's
 
 
@@ -74,7 +75,8 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the settings of each experiment by name, with ``training`` merged in.
 
     Each has ``name, model, head, encoder, training, model_options, head_options`` and
-    ``permute_labels``, which is None: labels are as they are.
+    ``permute_labels``, which is None: labels are as they are. What decides no result is left out of
+    ``training``: a model does not depend on who watched.
     """
     return {
         entry["name"]: {
@@ -82,13 +84,40 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "model": entry["model"],
             "head": entry["head"],
             "encoder": entry.get("encoder") or config["features"]["encoder"],
-            "training": {**config["training"], **entry.get("training", {})},
+            "training": {
+                key: value
+                for key, value in _training(entry, config).items()
+                if key not in OF_RUNNING
+            },
             "model_options": dict(entry.get("model_options", {})),
             "head_options": dict(entry.get("head_options", {})),
             "permute_labels": None,
         }
         for entry in config["experiments"]
     }
+
+
+def running(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return how the training jobs of each experiment run, by its name (``Running`` in training).
+
+    Event files and what Weights & Biases write lie below ``logs/`` of the results.
+    """
+    logs = f"{config['results']}/logs"
+    found = {}
+    for entry in config["experiments"]:
+        training = _training(entry, config)
+        found[entry["name"]] = {
+            "device": training["device"],
+            "tensorboard": f"{logs}/tensorboard" if training["tensorboard"] else None,
+            "wandb": {**training["wandb"], "folder": logs},
+        }
+    return found
+
+
+def _training(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of ``training`` for an experiment, its own and the others."""
+    own, usual = entry.get("training", {}), config["training"]
+    return {**usual, **own, "wandb": {**usual["wandb"], **own.get("wandb", {})}}
 
 
 def encoders(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mil.bags import Bag
 from mil.nn.attention import AttentionPool
 from mil.nn.regions import RegionEmbedding
-from mil.nn.segments import segment_mean
+from mil.nn.segments import at_least_single, segment_mean
 
 FUSIONS = ("instance", "bag", "cat")
 TERMS = ("bag", "time", "none")
@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
     Notes
     -----
     ``encode`` needs the bag only and ``judge`` the time: real and generated times of the same bags
-    are judged on one encoding.
+    are judged on one encoding, in float32 or better.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Discriminator(nn.Module):
         offsets = bag.regions()
         regions = self.region(self.embed(bag.features))  # [M, H]
         pooled, _ = self.pool(regions, offsets)  # [B, H]
-        return BagEvidence(regions, offsets, self.bag(pooled))
+        return BagEvidence(at_least_single(regions), offsets, at_least_single(self.bag(pooled)))
 
     def judge(self, evidence: BagEvidence, time: Tensor) -> Tensor:
         """Return the logits [B] of the bags with one time each, ``time`` [B] in training units."""

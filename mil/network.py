@@ -11,6 +11,7 @@ from mil.bags import Bag
 from mil.heads import build_head
 from mil.models import build_model
 from mil.models.base import Embedding
+from mil.nn.segments import at_least_single
 
 
 class FeatureScaling(nn.Module):
@@ -54,9 +55,15 @@ class Network(nn.Module):
         return replace(bag, features=self.scaling(bag.features))
 
     def forward(self, bag: Bag, noise: Tensor) -> tuple[Tensor, Embedding]:
-        """Return the head's raw output and the embedding of a scaled bag."""
+        """Return the head's raw output and the embedding of a scaled bag.
+
+        Whatever precision the model runs in, the head, small as it is, has at least float32: its
+        output is a time or a risk.
+        """
         embedding = self.model(bag)
-        return self.head(embedding.vector, noise), embedding
+        vector = at_least_single(embedding.vector)
+        with torch.autocast(vector.device.type, enabled=False):
+            return self.head(vector, noise), embedding
 
 
 def build_network(

@@ -1,7 +1,9 @@
 """Predict all patients of a fold with the network trained on it."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from mil.network import Network, build_network
 from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
 from mil.training.determinism import deterministic
-from mil.training.settings import choose_device
+from mil.training.settings import Running, choose_device
 from mil.training.store import load_network_state
 from wsi.storage import atomic, save_npz
 
@@ -35,6 +37,7 @@ def predict_fold(
     predictions: str | Path,
     draws: str | Path,
     attention: str | Path,
+    running: Mapping[str, Any] | None = None,
 ) -> None:
     """Predict every patient of a fold who has a usable slide, in the order of the fold file.
 
@@ -51,6 +54,7 @@ def predict_fold(
         also edges [bins + 1] and survival [n, bins] at their right edges.
     attention : output, npz: for each slide of a test patient float32 [N]; it sums to 1 over the
         slides of a patient.
+    running : where it is computed, see ``mil.training.settings.Running``.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def predict_fold(
     made = yaml.safe_load(Path(config).read_text())
     experiment, seed = made["experiment"], made["seed"]
     settings = experiment["training"]
-    device = choose_device(settings["device"])
+    device = choose_device(Running(**(running or {})).device)
     bags = BagFolder(cohort, root)
     people = read_fold(
         fold,

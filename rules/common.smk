@@ -15,6 +15,7 @@ from mil.config import (
     fold_count,
     fold_files,
     load_config,
+    running,
     tissue_parameters,
 )
 from mil.config_encoders import WEIGHTS
@@ -177,6 +178,11 @@ def experiment(wildcards):
     return EXPERIMENTS.get(wildcards.experiment) or PERMUTED[wildcards.experiment]
 
 
+def running_file(wildcards):
+    """What decides no result of an experiment's jobs, or of its copy's with permuted labels."""
+    return f"{config['results']}/run/{wildcards.experiment.partition('.permuted')[0]}.json"
+
+
 def digest_with_model(stage):
     """Digest of the code behind a stage together with an experiment's model and head."""
 
@@ -212,13 +218,14 @@ def version(wildcards):
 
 
 def describe_run():
-    """Write what a job may use that decides no result: how many patches at once, all slides."""
+    """Write what jobs may use that decides no result: patches at once, all slides, devices."""
     from wsi.storage import write_json
 
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
-    running = {key: config["features"][key] for key in keys}
-    write_json(RUN, {**running, "slides": slides})
+    write_json(RUN, {**{key: config["features"][key] for key in keys}, "slides": slides})
+    for name, settings in running(config).items():
+        write_json(running_file(Namespace(experiment=name)), {"running": settings})
 
 
 def cores_of_encoder(wildcards):

@@ -26,6 +26,7 @@ rule train_model:
         root=results_folder,
         experiment=experiment,
         seed=config["seed"],
+        run=running_file,
         code=digest_with_model("mil.training"),
     message:
         "training {wildcards.experiment}, fold {wildcards.fold}"
@@ -58,6 +59,7 @@ rule predict_fold:
         runtime=60,
     params:
         root=results_folder,
+        run=running_file,
         code=digest_with_model("mil.prediction"),
     message:
         "predictions of {wildcards.experiment}, fold {wildcards.fold}"

@@ -6,6 +6,7 @@ run_job(
     "mil",
     "predict_fold",
     log=snakemake.log[0],
+    common=snakemake.params.run,
     model=snakemake.input.model,
     config=snakemake.input.config,
     cohort=snakemake.input.cohort,

@@ -6,6 +6,7 @@ run_job(
     "mil",
     "train_model",
     log=snakemake.log[0],
+    common=snakemake.params.run,
     cohort=snakemake.input.cohort,
     patients=snakemake.input.patients,
     fold=snakemake.input.fold,
@@ -16,4 +17,5 @@ run_job(
     model=snakemake.output.model,
     config=snakemake.output.config,
     history=snakemake.output.history,
+    code=snakemake.params.code,
 )

@@ -10,7 +10,7 @@ from mil.models import register
 from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
 from mil.nn.initialise import xavier_linear_
-from mil.nn.segments import segment_ids
+from mil.nn.segments import at_least_single, segment_ids
 
 
 @register("deepattnmisl")
@@ -76,7 +76,7 @@ class DeepAttnMISL(BagModel):
         """Return vector [B, H] and scores [N], the logarithm of a patch's share but a constant."""
         group, offsets = self._groups(bag)  # [N], [B + 1]
         sizes = torch.bincount(group, minlength=int(offsets[-1]))  # [G]
-        x = self.phi(bag.features).relu()  # [N, H]
+        x = at_least_single(self.phi(bag.features).relu())  # [N, H], to be summed
         total = x.new_zeros(len(sizes), x.shape[1]).index_add(0, group, x)
         c = total / sizes.clamp(min=1).unsqueeze(1)  # [G, H]
         vector, scores = self.pool(self.embed(c), offsets)  # [B, H], [G]

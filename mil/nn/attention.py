@@ -43,5 +43,5 @@ class AttentionPool(nn.Module):
         if self.gate is not None:
             hidden = hidden * self.gate(x)
         scores = self.score(hidden).squeeze(-1)  # [N]
-        weights = segment_softmax(scores, offsets).to(x.dtype)
+        weights = segment_softmax(scores, offsets)
         return segment_sum(weights.unsqueeze(-1) * x, offsets), scores

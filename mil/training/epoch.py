@@ -1,5 +1,7 @@
 """One epoch: the steps over the training part, then the look at the validation part."""
 
+import logging
+
 import pandas as pd
 import torch
 from torch import Tensor
@@ -9,11 +11,14 @@ from mil.bag_loader import BagLoader, with_places
 from mil.heads.base import Labels, Prediction
 from mil.network import Network
 from mil.noise import noise_bank
+from mil.seeds import seed_for
 from mil.survival.metrics.concordance import harrell_c
 from mil.training.history import Epoch, mean_or_nan
 from mil.training.settings import TrainingSettings
 from mil.training.step import Stepper
 from mil.training.windows import windows
+
+log = logging.getLogger(__name__)
 
 
 def train_epoch(
@@ -21,7 +26,7 @@ def train_epoch(
     stepper: Stepper,
     bags: BagFolder,
     train: pd.DataFrame,
-    window: int,
+    settings: TrainingSettings,
     order: torch.Generator,
     device: torch.device,
 ) -> None:
@@ -29,7 +34,8 @@ def train_epoch(
     network = stepper.network
     shuffled = torch.randperm(len(train), generator=order).tolist()
     records, seen = [], []
-    for rows in windows(shuffled, window, network.head):
+    drop_last = "drop_last" in settings.legacy
+    for rows in windows(shuffled, settings.window, network.head, drop_last):
         part = train.iloc[rows]
         loader = BagLoader(bags, part["patient_id"].tolist(), network.model.needs, device)
         record = stepper.step(loader, _labels(part))
@@ -37,6 +43,13 @@ def train_epoch(
         if record.output is not None:
             seen.append((record.output, part))
 
+    overflows = sum(record.overflows for record in records)
+    if overflows:
+        log.info(
+            "epoch %d: %d updates were left out, their gradients were too large for float16; "
+            "losses are now scaled by %g",
+            *(epoch.epoch, overflows, stepper.scaler.get_scale()),
+        )
     epoch.skipped_steps = sum(record.skipped for record in records)
     epoch.train_loss = mean_or_nan([record.loss for record in records])
     epoch.adversarial_loss = mean_or_nan([record.adversarial_loss for record in records])
@@ -49,7 +62,11 @@ def train_epoch(
 
 
 class Validation:
-    """Measure a network on the validation part, with the same noise in every epoch."""
+    """Measure a network on the validation part, with the same noise in every epoch.
+
+    With the legacy ``fresh_noise`` it is one draw a patient, another one every time; ``generator``
+    is what it comes from.
+    """
 
     def __init__(
         self,
@@ -65,6 +82,8 @@ class Validation:
         patients = part["patient_id"].tolist()
         draws = settings.validation_draws
         self.noise = noise_bank(network.head, patients, draws, seed, "validation noise")
+        self.fresh = "fresh_noise" in settings.legacy
+        self.generator = torch.Generator().manual_seed(seed_for(seed, "fresh validation noise"))
 
     def measure(self, epoch: Epoch) -> None:
         """Write loss and C-index of the validation part into the epoch's record."""
@@ -85,9 +104,12 @@ class Validation:
         self.network.eval()
         patients = self.part["patient_id"].tolist()
         loader = BagLoader(self.bags, patients, self.network.model.needs, self.device)
+        bank = self.noise
+        if self.fresh:
+            bank = self.network.head.noise(len(patients), 1, self.generator)
         outputs = []
         for places, bag in with_places(loader):
-            noise = self.noise[places].to(self.device)
+            noise = bank[places].to(self.device)
             outputs.append(self.network(self.network.scaled(bag), noise)[0].cpu())
         return torch.cat(outputs)
 

@@ -1,7 +1,7 @@
 """What can be set about training, with the defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -11,6 +11,19 @@ from mil.problems import InputError, did_you_mean
 
 class TrainingError(InputError):
     """A training that cannot be; the sentences say why and what to do."""
+
+
+CHOICES = {
+    "monitor": ("loss", "c_index"),
+    "optimiser": ("adam", "adamw"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+}
+LEGACY = {
+    "monitor": "a lower C-index counts as better, so that the worst epoch is kept",
+    "drop_last": "windows of exactly training.window patients; those left over take no step",
+    "fresh_noise": "validation with one draw of the time a patient, another one every epoch",
+    "table_scale": "time scale and bins are fitted on all patients of the fold, test ones included",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,10 @@ class TrainingSettings:
     monitor : ``loss`` (lower is better) or ``c_index`` (higher is better), on the validation part.
     validation_draws, draws : samples of the time for a patient, in validation and in predictions.
     standardise : scale each feature by mean and standard deviation of the training part.
-    device : ``auto`` takes a GPU if there is one.
+    precision : of the model and the discriminator in training: ``float32``, ``bfloat16``,
+        ``float16`` or ``auto``, see ``choose_precision``. Heads, losses, parameters, validation and
+        predictions are never in less than float32.
+    legacy : ways of AdvMIL's code to train in, names of ``LEGACY``.
     """
 
     epochs: int = 300
@@ -49,7 +65,8 @@ class TrainingSettings:
     validation_draws: int = 30
     draws: int = 200
     standardise: bool = False
-    device: str = "auto"
+    precision: str = "auto"
+    legacy: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, experiment: Mapping[str, Any]) -> "TrainingSettings":
@@ -57,7 +74,7 @@ class TrainingSettings:
 
         Raises
         ------
-        TrainingError : a key that does not exist, or an unknown ``monitor`` or ``optimiser``.
+        TrainingError : a key that does not exist, or a value that is none of the choices.
         """
         given = dict(experiment.get("training") or {})
         known = [field.name for field in fields(cls)]
@@ -67,16 +84,38 @@ class TrainingSettings:
             for key in given
             if key not in known
         ]
-        choices = {"monitor": ("loss", "c_index"), "optimiser": ("adam", "adamw")}
         problems += [
             f"experiment {experiment.get('name')!r}: training.{key} is {given[key]!r}; it must be "
             f"{' or '.join(allowed)}."
-            for key, allowed in choices.items()
+            for key, allowed in CHOICES.items()
             if given.get(key, allowed[0]) not in allowed
+        ]
+        problems += [
+            f"experiment {experiment.get('name')!r}: training.legacy has {name!r}; its names are "
+            f"{', '.join(LEGACY)}{did_you_mean(name, LEGACY) or '.'}"
+            for name in given.get("legacy", ())
+            if name not in LEGACY
         ]
         if problems:
             raise TrainingError(problems)
         return cls(**given)
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a job runs and who watches it: what decides no result, and so re-runs nothing.
+
+    Attributes
+    ----------
+    device : ``auto`` takes a GPU if there is one.
+    tensorboard : folder of event files, one below it a fold of an experiment; None for none.
+    wandb : of Weights & Biases ``project``, ``mode`` (``offline`` or ``online``) and ``folder`` of
+        their files; without a project there is no record.
+    """
+
+    device: str = "auto"
+    tensorboard: str | None = None
+    wandb: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose_device(name: str) -> torch.device:
@@ -86,3 +125,15 @@ def choose_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise TrainingError([f"device {name!r}: there is no GPU here. Set device: auto or cpu."])
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision to train in.
+
+    ``auto`` is bfloat16 on a GPU that computes in it, and float32 elsewhere: it has the range of
+    float32, which float16 has not, and a training has nothing to compare with beforehand.
+    """
+    if name == "auto":
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if able else "float32"
+    return getattr(torch, name)

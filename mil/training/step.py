@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from mil.bags import Bag
 from mil.discriminator import Discriminator
 from mil.heads.base import Labels
 from mil.network import Network
+from mil.nn.segments import at_least_single
 from mil.survival.losses.adversarial import discriminator_loss
 from mil.training.settings import TrainingError
 
@@ -35,6 +37,7 @@ class StepRecord:
     real_accuracy: float = math.nan
     fake_accuracy: float = math.nan
     skipped: bool = False
+    overflows: int = 0  # updates left out since gradients were too large for float16
 
 
 class Stepper:
@@ -49,6 +52,9 @@ class Stepper:
     l1 : weight of the sum of absolute parameters of the network.
     noise : generator of the head's noise.
     optimiser : of the network, ``adam`` or ``adamw``.
+    precision : what model and discriminator compute in; parameters, heads and losses are float32.
+        Losses in float16 are scaled up, so that small gradients are not lost, and an update whose
+        gradients overflow is left out (Micikevicius et al., ICLR 2018).
     """
 
     def __init__(
@@ -61,7 +67,11 @@ class Stepper:
         l1: float,
         noise: torch.Generator,
         optimiser: str = "adam",
+        precision: torch.dtype = torch.float32,
     ) -> None:
+        self.device = next(network.parameters()).device
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
         self.network = network
         self.discriminator = discriminator
         self.l1 = l1
@@ -69,6 +79,30 @@ class Stepper:
         self.optimiser = adam(network, learning_rate, weight_decay, optimiser)
         if discriminator is not None:
             self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on besides its window, and torch's generators."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "noise": self.noise.get_state(),
+        }
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+            state["discriminator_optimiser"] = self.discriminator_optimiser.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        self.noise.set_state(state["noise"])
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
 
     def step(self, window: Window, labels: Labels) -> StepRecord:
         """Update on one window; a window without a usable event changes nothing.
@@ -86,7 +120,9 @@ class Stepper:
             self.improve_discriminator(window, labels, record)
         self.improve_network(window, labels, record)
         for _ in range(1, self.network.head.updates):
-            self.improve_network(window, labels, StepRecord())
+            further = StepRecord()
+            self.improve_network(window, labels, further)
+            record.overflows += further.overflows
         return record
 
     def improve_discriminator(self, window: Window, labels: Labels, record: StepRecord) -> None:
@@ -102,21 +138,23 @@ class Stepper:
         outputs, reals, fakes, total = [], [], [], 0.0
         for places, bag in self._groups(window):
             device = bag.features.device
-            with torch.no_grad():
-                output, _ = self.network(bag, noise[places].to(device))  # [b, 1]
-            evidence = self.discriminator.encode(bag)
+            with self._mixed():
+                with torch.no_grad():
+                    output, _ = self.network(bag, noise[places].to(device))  # [b, 1]
+                evidence = self.discriminator.encode(bag)
             fake = self.discriminator.judge(evidence, output[:, 0])  # [b]: censored ones too
             real = self.discriminator.judge(evidence, observed[places].to(device))
             real, none = real[event[places].to(device)], fake[:0]
             # The loss is a mean over all real pairs and one over all fake pairs of the window.
             loss = discriminator_loss(real, none, kind) * (len(real) / seen)
             loss = loss + discriminator_loss(none, fake, kind) * (len(fake) / patients)
-            loss.backward()
+            self.scaler.scale(loss).backward()
             total += loss.item()
             outputs.append(output.cpu())
             reals.append(real.detach())
             fakes.append(fake.detach())
-        self.discriminator_optimiser.step()
+        self._update(self.discriminator_optimiser, record)
+        _refuse_undefined(total, "discriminator's loss")
 
         record.output = torch.cat(outputs)
         record.discriminator_loss = total
@@ -136,7 +174,8 @@ class Stepper:
         outputs, supervised, opposed = [], 0.0, 0.0
         for places, bag in self._groups(window):
             device = bag.features.device
-            output, embedding = self.network(bag, noise[places].to(device))
+            with self._mixed():
+                output, embedding = self.network(bag, noise[places].to(device))
             share = len(bag) / len(labels.event)  # all terms but a comparing loss are means
             if slope is not None:
                 loss = (output * slope[places].to(device)).sum()  # its gradient is the loss's
@@ -145,31 +184,28 @@ class Stepper:
                 loss = share * head.loss(output.cpu(), part).to(device)
                 supervised += loss.item()
             if embedding.penalty is not None:
-                loss = loss + share * embedding.penalty.mean()
+                loss = loss + share * at_least_single(embedding.penalty).mean()
             if self.discriminator is not None:
                 self.discriminator.eval()
                 with frozen(self.discriminator):
-                    evidence = self.discriminator.encode(bag)  # no gradient: the bag is given
+                    with self._mixed():
+                        evidence = self.discriminator.encode(bag)  # no gradient: the bag is given
                     logits = self.discriminator.judge(evidence, output[:, 0])
                 adversarial = share * head.adversarial_loss(logits)
                 loss = loss + adversarial
                 opposed += adversarial.item()
-            loss.backward()
+            self.scaler.scale(loss).backward()
             outputs.append(output.detach().cpu())
+        self.scaler.unscale_(self.optimiser)
         add_l1_gradient(self.network, self.l1)
-        self.optimiser.step()
+        self._update(self.optimiser, record)
 
         if slope is None:
             record.loss = supervised
         if self.discriminator is not None:
             record.adversarial_loss = opposed
-        if not math.isfinite(record.loss):
-            raise TrainingError(
-                [
-                    f"the loss became {record.loss}. Lower training.learning_rate, or set "
-                    "training.standardise: true if the features are large."
-                ]
-            )
+        _refuse_undefined(record.loss, "loss")
+        _refuse_undefined(opposed, "adversarial loss")
         if record.output is None:
             record.output = torch.cat(outputs)
 
@@ -179,16 +215,27 @@ class Stepper:
         Random numbers are put back afterwards: the pass that follows has the same dropout, and so
         the same outputs.
         """
-        device = next(self.network.parameters()).device
-        gpus = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(gpus), torch.no_grad():
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(gpus), torch.no_grad(), self._mixed():
             outputs = [
-                self.network(bag, noise[places].to(device))[0].cpu()
+                self.network(bag, noise[places].to(self.device))[0].cpu()
                 for places, bag in self._groups(window)
             ]
         output = torch.cat(outputs).requires_grad_()
         loss = self.network.head.loss(output, labels)
         return torch.autograd.grad(loss, output)[0], loss.item()
+
+    def _mixed(self) -> torch.autocast:
+        """Compute in the chosen precision what can be; what must not be stays in float32."""
+        low = self.precision != torch.float32
+        return torch.autocast(self.device.type, self.precision if low else None, enabled=low)
+
+    def _update(self, optimiser: Adam, record: StepRecord) -> None:
+        """Take a step, unless gradients overflowed."""
+        before = self.scaler.get_scale()
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        record.overflows += self.scaler.get_scale() < before
 
     def _groups(self, window: Window) -> Iterator[tuple[slice, Bag]]:
         """Yield the groups as the network should see them, with the places of their patients."""
@@ -198,6 +245,17 @@ class Stepper:
     def _noise(self, labels: Labels) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
         return self.network.head.noise(len(labels.event), 1, self.noise)
+
+
+def _refuse_undefined(value: float, name: str) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            [
+                f"the {name} became {value}. Lower training.learning_rate, or set "
+                "training.standardise: true if the features are large; with training.precision: "
+                "float16, which ends at 65504, take bfloat16."
+            ]
+        )
 
 
 def adam(module: nn.Module, learning_rate: float, weight_decay: float, kind: str = "adam") -> Adam:

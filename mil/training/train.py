@@ -17,16 +17,26 @@ from mil.heads import HEADS
 from mil.labels import describe_skipped, patients_sha256, read_fold
 from mil.network import build_network
 from mil.seeds import seed_for
+from mil.training.checkpoint import Checkpoint
 from mil.training.determinism import deterministic
 from mil.training.early_stopping import EarlyStopping
 from mil.training.epoch import Validation, train_epoch
 from mil.training.history import Epoch, write_history
 from mil.training.scaling import fit_scaling
-from mil.training.settings import TrainingError, TrainingSettings, choose_device
+from mil.training.settings import (
+    LEGACY,
+    Running,
+    TrainingError,
+    TrainingSettings,
+    choose_device,
+    choose_precision,
+)
+from mil.training.state import TrainingState
 from mil.training.step import Stepper
 from mil.training.store import copy_state, save_state
+from mil.training.watchers import Watchers
 from wsi.progress import PROGRESS
-from wsi.storage import atomic
+from wsi.storage import atomic, sha256_file
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 15
@@ -44,8 +54,13 @@ def train_model(
     model: str | Path,
     config: str | Path,
     history: str | Path,
+    code: str = "",
+    running: Mapping[str, Any] | None = None,
 ) -> None:
     """Train an experiment on the training part of a fold; the validation part chooses the epoch.
+
+    Killed and called again, it goes on where it was and ends with the same bytes: until it is done,
+    its state lies in the folder ``checkpoint`` beside ``model``.
 
     Parameters
     ----------
@@ -61,13 +76,17 @@ def train_model(
     config : output, YAML: all that prediction needs, with the fitted values and the SHA-256 of the
         sorted training patients they were fitted on.
     history : output, CSV, a row an epoch (``mil.training.history.Epoch``).
+    code : a digest of the code; what other code has begun is not gone on with.
+    running : what decides no result, see ``mil.training.settings.Running``.
 
     Raises
     ------
     mil.problems.InputError : tables, bags or settings that cannot be used, in sentences.
     """
     settings = TrainingSettings.of(experiment)
-    device = choose_device(settings.device)
+    watched = Running(**(running or {}))
+    device = choose_device(watched.device)
+    precision = choose_precision(settings.precision, device)
     bags = BagFolder(cohort, root)
     permute = experiment.get("permute_labels")
     people = read_fold(fold, patients, bags, permute=permute, seed=seed, fold_index=fold_index)
@@ -75,10 +94,21 @@ def train_model(
         log.warning(describe_skipped(people.skipped))
     train, validation = people.part("train"), people.part("validation")
 
-    # What is fitted is fitted here, on the training part.
+    # What is fitted is fitted here, on the training part unless told otherwise.
     head_class = HEADS.find(experiment["head"])
     options = experiment.get("head_options") or {}
-    fitted = head_class.fit(train["time"].to_numpy(), train["event"].to_numpy(), **options)
+    of, base = "training", train
+    if "table_scale" in settings.legacy:
+        of, base = "all", people.table
+    fitted = head_class.fit(base["time"].to_numpy(), base["event"].to_numpy(), **options)
+    if "drop_last" in settings.legacy and len(train) < settings.window:
+        raise TrainingError(
+            [
+                f"{Path(fold).name}: {len(train)} training patients fill no window of "
+                f"{settings.window}, so that legacy drop_last leaves no step. Make training.window "
+                "smaller, or take drop_last out of training.legacy."
+            ]
+        )
 
     name = ("train", experiment["name"], fold_index)
     with deterministic(device, seed_for(seed, *name, "start")):
@@ -105,10 +135,12 @@ def train_model(
             l1=settings.l1,
             noise=torch.Generator().manual_seed(seed_for(seed, *name, "noise")),
             optimiser=settings.optimiser,
+            precision=precision,
         )
         order = torch.Generator().manual_seed(seed_for(seed, *name, "order"))
         torch.manual_seed(seed_for(seed, *name, "dropout"))
-        higher = settings.monitor == "c_index"
+        by_c_index = settings.monitor == "c_index"
+        higher = by_c_index and "monitor" not in settings.legacy
         stopping = EarlyStopping(settings.patience, settings.warmup, higher)
         schedule = ReduceLROnPlateau(
             stepper.optimiser,
@@ -117,7 +149,7 @@ def train_model(
             patience=settings.plateau_patience,
         )
         judge = Validation(network, bags, validation, settings, seed, device)
-        if not head.usable(judge.labels) or (higher and not validation["event"].any()):
+        if not head.usable(judge.labels) or (by_c_index and not validation["event"].any()):
             raise TrainingError(
                 [
                     f"{Path(fold).name}: the {len(validation)} validation patients have too few "
@@ -128,29 +160,46 @@ def train_model(
 
         log.info(
             "%s, fold %d: %s with head %s on %d training patients (%d events), %d for validation "
-            "(%d events), %s",
+            "(%d events), %s, %s",
             *(experiment["name"], fold_index, experiment["model"], experiment["head"]),
             *(len(train), train["event"].sum(), len(validation), validation["event"].sum()),
-            device,
+            *(device, str(precision).removeprefix("torch.")),
         )
-        epochs: list[Epoch] = []
-        kept: dict[str, torch.Tensor] = {}
-        clock = _Clock(f"{experiment['name']}, fold {fold_index}", settings.epochs)
-        for number in range(1, settings.epochs + 1):
-            epoch = Epoch(number, stepper.optimiser.param_groups[0]["lr"])
-            train_epoch(epoch, stepper, bags, train, settings.window, order, device)
-            judge.measure(epoch)
-            epochs.append(epoch)
+        for legacy in settings.legacy:
+            log.warning("legacy, as AdvMIL's code does it: %s.", LEGACY[legacy])
+        state = TrainingState(stepper, schedule, stopping, order, judge.generator)
+        made_by = {
+            "experiment": {**experiment, "training": asdict(settings)},
+            "seed": seed,
+            "fold_index": fold_index,
+            "tables": [sha256_file(path) for path in (cohort, patients, fold)],
+            "machine": [device.type, str(precision), torch.__version__],
+            "code": code,
+        }
+        checkpoint = Checkpoint(Path(model).parent / "checkpoint", made_by)
+        if found := checkpoint.load():
+            state.load_state_dict(found)
+            log.info("it goes on behind epoch %d, from %s", len(state.epochs), checkpoint.path)
+        epochs = state.epochs
+        clock = _Clock(f"{experiment['name']}, fold {fold_index}", len(epochs), settings.epochs)
+        with Watchers(watched, experiment, fold_index, checkpoint.seal, len(epochs)) as watchers:
+            while not stopping.stop and len(epochs) < settings.epochs:
+                epoch = Epoch(len(epochs) + 1, stepper.optimiser.param_groups[0]["lr"])
+                train_epoch(epoch, stepper, bags, train, settings, order, device)
+                judge.measure(epoch)
+                epochs.append(epoch)
 
-            value = epoch.validation_c_index if higher else epoch.validation_loss
-            if stopping.improves(number, value):
-                kept = copy_state(network, discriminator)
-            if not math.isnan(value):
-                schedule.step(value)
-            clock.report(epoch, last=stopping.stop or number == settings.epochs)
-            if stopping.stop:
-                break
+                value = epoch.validation_c_index if by_c_index else epoch.validation_loss
+                if stopping.improves(epoch.epoch, value):
+                    state.kept = copy_state(network, discriminator)
+                if not math.isnan(value):
+                    schedule.step(value)
+                watchers.tell(epoch)
+                clock.report(epoch, last=stopping.stop or epoch.epoch == settings.epochs)
+                if checkpoint.is_due:
+                    checkpoint.save(state.state_dict())
 
+        kept = state.kept
         if not kept:
             kept = copy_state(network, discriminator)
             log.warning(
@@ -169,13 +218,15 @@ def train_model(
     _write_config(
         config,
         experiment={**experiment, "training": asdict(settings)},
-        fitted={**fitted, "training_patients_sha256": patients_sha256(train["patient_id"])},
+        fitted={**fitted, f"{of}_patients_sha256": patients_sha256(base["patient_id"])},
         in_dim=bags.width,
         seed=seed,
         fold_index=fold_index,
         chosen_epoch=chosen.epoch,
+        precision=str(precision).removeprefix("torch."),
     )
     write_history(history, epochs)
+    checkpoint.remove()
 
 
 def _write_config(path: str | Path, **content: Any) -> None:
@@ -186,17 +237,18 @@ def _write_config(path: str | Path, **content: Any) -> None:
 class _Clock:
     """Say how far the training is: the first and the last epoch, and one about every 15 s."""
 
-    def __init__(self, what: str, epochs: int) -> None:
-        self.what, self.epochs = what, epochs
+    def __init__(self, what: str, done: int, epochs: int) -> None:
+        self.what, self.done, self.epochs = what, done, epochs
         self.start = self.said = time.monotonic()
 
     def report(self, epoch: Epoch, last: bool) -> None:
         now = time.monotonic()
-        if not (last or epoch.epoch == 1 or now - self.said >= SECONDS_BETWEEN_LINES):
+        first = epoch.epoch == self.done + 1
+        if not (last or first or now - self.said >= SECONDS_BETWEEN_LINES):
             return
         self.said = now
-        left = (now - self.start) / epoch.epoch * (self.epochs - epoch.epoch)
-        between = not last and epoch.epoch > 1
+        left = (now - self.start) / (epoch.epoch - self.done) * (self.epochs - epoch.epoch)
+        between = not last and not first
         log.log(
             PROGRESS if between else logging.INFO,  # progress is shown on the terminal too
             "%s: epoch %d of %d: loss %.4f, validation loss %.4f, validation C %.3f%s; %s",

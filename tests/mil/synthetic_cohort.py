@@ -107,6 +107,9 @@ def run(
     seed=7,
     options=None,
     fold_index=0,
+    device="cpu",
+    code="",
+    watched=None,
     **keys,
 ):
     """Train and predict; return the predictions and the history."""
@@ -124,7 +127,7 @@ def run(
         "model": model,
         "head": head,
         "encoder": "test",
-        "training": {"device": "cpu", **keys},
+        "training": keys,
         "permute_labels": permute,
         **(options or {}),
     }
@@ -135,10 +138,13 @@ def run(
         seed=seed,
         fold_index=fold_index,
         history=here / "history.csv",
+        code=code,
+        running={"device": device, **(watched or {})},
     )
     predict_fold(
         **common,
         **stored,
+        running={"device": device},
         predictions=here / "predictions.csv",
         draws=here / "draws.npz",
         attention=here / "attention.npz",

@@ -15,7 +15,7 @@ BAG = pack([example_bag(32, seed=i, name=str(i)) for i in range(4)])
 TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 
 
-def stepper(head="adversarial", time=TIME, event=EVENT, l1=1e-5, **options):
+def stepper(head="adversarial", l1=1e-5, precision=torch.float32, **options):
     torch.manual_seed(0)
     fitted = {"t_ref": 9.0, "edges": [0, 4.0, 6.0, float("inf")]}
     experiment = {"model": "abmil", "head": head, "head_options": options}
@@ -27,6 +27,7 @@ def stepper(head="adversarial", time=TIME, event=EVENT, l1=1e-5, **options):
         weight_decay=0.0,
         l1=l1,
         noise=torch.Generator().manual_seed(1),
+        precision=precision,
     )
 
 
