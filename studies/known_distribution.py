@@ -17,24 +17,20 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import ndtri
-from scipy.stats import norm, wasserstein_distance
+from scipy.stats import wasserstein_distance
 
 from mil.figures import BLUE, GREEN, MUTED, VERMILLION, house_style, new_figure, save_figure
 from mil.seeds import seed_for
 from mil.table_writer import write_table
+from studies.known_times import GROUPS, best_shift, density, draw, true_quantiles
 from studies.simulated_cohort import SimulatedCohort, write_cohort
 from studies.trained import Trained, train
 
-GROUPS = ("one peak", "two peaks")
-PEAKS = {"one peak": [(30.0, 4.0)], "two peaks": [(40.0, 5.0), (80.0, 7.0)]}  # mean, SD; months
 ROWS, WIDTH = 32, 32
 PARTS = {"train": 320, "validation": 80, "test": 100}
 CENSORED = 0.5
 SIZES = {"hidden": 64, "out": 64}
 TRAINING = {"epochs": 40, "patience": 40, "learning_rate": 1e-3}
-QUANTILES = (np.arange(2000) + 0.5) / 2000
 
 
 @dataclass(frozen=True)
@@ -149,6 +145,8 @@ def run(
     header = ["times", "what", "group", "w1", "w1_least", "w1_most", "median", "sd"]
     write_table(table, header, rows)
     save_figure(_draw(drawn), figure)
+    for name in ("all seen", "censored"):
+        print(f"\n{name}\n\n{describe(pd.read_csv(table), name)}")
 
 
 def simulate(work: Path, censored: bool, parts: Mapping[str, int] = PARTS) -> SimulatedCohort:
@@ -185,20 +183,6 @@ def _follow_up_bound(failed: NDArray[np.float64]) -> float:
     bounds = np.linspace(failed.min(), 20 * failed.max(), 20_000)
     missed = np.minimum(failed / bounds[:, None], 1).mean(1)
     return float(bounds[np.argmin(np.abs(missed - CENSORED))])
-
-
-def draw(name: str, n: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Return n times of a group."""
-    peaks = np.array(PEAKS[name])
-    mean, sd = peaks[random.integers(len(peaks), size=n)].T
-    return random.normal(mean, sd)
-
-
-def true_quantiles(name: str) -> NDArray[np.float64]:
-    """Return the times of a group at `QUANTILES`, from the inverse of its distribution."""
-    grid = np.linspace(0, 200, 200_001)
-    below = np.mean([norm.cdf(grid, mean, sd) for mean, sd in PEAKS[name]], axis=0)
-    return np.interp(QUANTILES, below, grid)
 
 
 def _draws(trained: Trained) -> dict[str, NDArray[np.float64]]:
@@ -259,28 +243,23 @@ def _references(cohort: SimulatedCohort) -> list[list[object]]:
     return [row for what, found in samples.items() for row in _rows(what, [found])]
 
 
-def best_shift(t_ref: float) -> dict[str, NDArray[np.float64]]:
-    """Return the quantiles [1, q] by group of the best that noise 0-1 can be.
-
-    Its times are ``t_ref softplus(m + s z)``: m is the patient's, but s and the shape of z are
-    everybody's. For many noise inputs of similar weight z is normal. m of both groups and s make
-    the mean of the two Wasserstein distances least.
-    """
-    truth = [true_quantiles(name) for name in GROUPS]
-
-    def times(parameters: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        *places, spread = parameters
-        z = ndtri(QUANTILES) * np.exp(spread)
-        return [t_ref * np.logaddexp(0, place + z) for place in places]
-
-    def distance(parameters: NDArray[np.float64]) -> float:
-        return float(
-            np.mean([np.abs(a - b) for a, b in zip(times(parameters), truth, strict=True)])
-        )
-
-    start = [float(np.log(np.expm1(np.median(one) / t_ref))) for one in truth]
-    found = minimize(distance, [*start, -1.0], method="Nelder-Mead", options={"maxiter": 4000})
-    return {name: one[None] for name, one in zip(GROUPS, times(found.x), strict=True)}
+def describe(table: pd.DataFrame, times: str) -> str:
+    """Return the rows of one cohort as the page of the documentation shows them."""
+    shown = table[table["times"] == times]
+    lines = [
+        "| | distance | median | SD | distance | median | SD |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for what in shown["what"].unique():
+        cells = [what]
+        for name in GROUPS:
+            row = shown[(shown["what"] == what) & (shown["group"] == name)].iloc[0]
+            spread = (
+                f" ({row.w1_least:.1f}-{row.w1_most:.1f})" if row.w1_most > row.w1_least else ""
+            )
+            cells += [f"{row.w1:.1f}{spread}", f"{row['median']:.0f}", f"{row.sd:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 @house_style()
@@ -293,9 +272,8 @@ def _draw(drawn: Mapping[str, Trained]) -> Figure:
         draws = _draws(trained)
         for ax, name, colour in zip(column, GROUPS, (BLUE, VERMILLION), strict=False):
             grid = np.linspace(0, 120, 600)
-            truth = np.mean([norm.pdf(grid, mean, sd) for mean, sd in PEAKS[name]], axis=0)
             ax.hist(draws[name].ravel(), bins, density=True, color=colour, alpha=0.55)
-            ax.plot(grid, truth, color=GREEN, label="truth")
+            ax.plot(grid, density(name, grid), color=GREEN, label="truth")
             ax.set_xlabel("time, months")
             logit = np.log(np.expm1(draws[name] / trained.t_ref))
             centred = np.sort(logit - np.median(logit, axis=1, keepdims=True), axis=1).mean(0)

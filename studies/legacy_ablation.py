@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mil.figures import BLUE, INK, MUTED, house_style, new_figure, save_figure
-from mil.fixed_folds import read_fixed_fold
 from mil.labels import read_fold
 from mil.seeds import seed_for
 from mil.survival.metrics.bootstrap import (
@@ -27,20 +27,16 @@ from mil.survival.metrics.bootstrap import (
 )
 from mil.survival.metrics.brier import brier_grid, brier_scores
 from mil.survival.metrics.concordance import harrell_c
-from mil.survival.metrics.kaplan_meier import censoring_survival
 from mil.survival.metrics.time_errors import hinge_errors
 from mil.table_writer import write_table
-from mil.tables import read_patients
-from studies.simulated_cohort import SimulatedCohort, write_cohort
-from studies.simulated_tissue import corner_views, plant_regions, whole_tiles
+from studies.simulated_brca import CLUSTERS, simulate
+from studies.simulated_cohort import SimulatedCohort
 from studies.trained import Trained, train
 
-WIDTH = 32
-SHAPE = 1.44  # of the Weibull distribution that fits the cohort's own times (lifelines)
-SLOPE = 3.5  # log hazard of a patient all of whose tissue is planted, over one without
 SIZES = {"hidden": 64, "out": 64}
 TRAINING = {"epochs": 12, "patience": 12, "warmup": 3, "window": 32, "learning_rate": 1e-3}
 BOOTSTRAP = 2000
+SIDES = ("corrected", "legacy")
 
 
 @dataclass(frozen=True)
@@ -68,17 +64,19 @@ def _clustered(mask_empty: bool) -> Arm:
     return Arm("nll", model="deepattnmisl", model_options=options)
 
 
-CLUSTERS = 32  # as a patient of one region has sixteen patches, half of its clusters are empty
-EVERY = ("monitor", "drop_last", "fresh_noise", "table_scale")
 PAIRS = {
     "discriminator loss": (_adversarial(), _adversarial(discriminator_loss="bce_legacy")),
+    "time scale": (_adversarial(), _adversarial("table_scale")),
+    "last window": (_adversarial(), _adversarial("drop_last")),
+    "validation noise": (_adversarial(), _adversarial("fresh_noise")),
+    "the four together": (
+        _adversarial(),
+        _adversarial("table_scale", "drop_last", "fresh_noise", discriminator_loss="bce_legacy"),
+    ),
     "monitored C-index": (
         Arm("adversarial", training={"monitor": "c_index"}),
         Arm("adversarial", training={"monitor": "c_index", "legacy": ["monitor"]}),
     ),
-    "time scale": (_adversarial(), _adversarial("table_scale")),
-    "last window": (_adversarial(), _adversarial("drop_last")),
-    "validation noise": (_adversarial(), _adversarial("fresh_noise")),
     "Cox loss": (Arm("cox"), Arm("cox", head_options={"legacy_loss": True})),
     "NLL labels": (Arm("nll"), Arm("nll", head_options={"legacy_labels": True})),
     "empty clusters": (_clustered(True), _clustered(False)),
@@ -110,6 +108,7 @@ def run(
     seeds: Sequence[int],
     training: Mapping[str, Any] = TRAINING,
     bootstrap: int = BOOTSTRAP,
+    pairs: Mapping[str, tuple[Arm, Arm]] = PAIRS,
 ) -> None:
     """Do the study.
 
@@ -121,14 +120,15 @@ def run(
     seeds : of the trainings; folds, bags and follow-up stay.
     training : settings of every arm.
     bootstrap : draws behind the intervals.
+    pairs : corrected and legacy arm by switch.
     """
     torch.set_num_threads(1)
-    cohorts, folds = simulate(Path(tables), Path(work))
+    cohorts, folds = simulate(tables, work)
     fitted_on = [_training_part(cohorts["tiles"], fold) for fold in range(folds)] * len(seeds)
     found = {}
     for seed in seeds:  # seeds outside: after a third of the time there is a whole first answer
-        for name, pair in PAIRS.items():
-            for side, arm in zip(("corrected", "legacy"), pair, strict=True):
+        for name, pair in pairs.items():
+            for side, arm in zip(SIDES, pair, strict=True):
                 found.setdefault((name, side), []).extend(
                     train(
                         cohorts[arm.cohort],
@@ -145,87 +145,20 @@ def run(
             print(f"seed {seed}: {name}", flush=True)
     rows = [
         [name, *row]
-        for name in PAIRS
+        for name in pairs
         for row in _differences(
-            found[name, "corrected"], found[name, "legacy"], fitted_on, seeds, bootstrap
+            pairs[name], [found[name, side] for side in SIDES], fitted_on, seeds, bootstrap
         )
     ]
     header = ["switch", "metric", "corrected", "legacy", "difference", "low", "high"]
     write_table(table, [*header, *(f"seed_{seed}" for seed in seeds)], rows)
-    save_figure(_draw(pd.DataFrame(rows).iloc[:, :7].set_axis(header, axis=1)), figure)
-
-
-def simulate(tables: Path, work: Path) -> tuple[dict[str, SimulatedCohort], int]:
-    """Write the cohort twice, with whole tiles and with corner views; return both, and the folds.
-
-    Follow-up is the real one: a censored patient is followed as long as in the table, one with an
-    event longer, as the censoring curve of all says. Event times are Weibull with the planted
-    hazard, on the scale on which as many events as in the table are expected.
-    """
-    random = np.random.default_rng(seed_for(0, "legacy ablation"))
-    real = read_patients(tables / "table/tcga_brca_path_full.csv")
-    time, event = (np.array([getattr(p, key) for p in real]) for key in ("time", "event"))
-    share = random.uniform(0, 1, len(real))
-    followed = follow_up(time, event, random)
-    risk = np.exp(SLOPE * (share - 0.5))
-    scale = _scale(followed, risk, event.sum())
-    failed = scale * (random.exponential(1, len(real)) / risk) ** (1 / SHAPE)
-    ids = [patient.patient_id for patient in real]
-    labels = pd.DataFrame(
-        {
-            "patient_id": ids,
-            "time": np.minimum(failed, followed).round(3).clip(0.001),
-            "event": (failed <= followed).astype(int),
-        }
-    )
-    folds = [read_fixed_fold(path) for path in sorted(tables.glob("data_split/tcga_brca-*.npz"))]
-    regions = dict(zip(ids, random.integers(1, 4, len(ids)), strict=True))
-    cohorts = {}
-    for name, views in (("tiles", whole_tiles()), ("corner", corner_views())):
-        bags = {}
-        for patient, part in zip(ids, share, strict=True):
-            own = np.random.default_rng(seed_for(0, "legacy ablation", patient))
-            bags[patient] = plant_regions(part, regions[patient], WIDTH, views, own)
-        clusters = CLUSTERS if name == "tiles" else None
-        cohorts[name] = write_cohort(work / name, bags, labels, folds, clusters)
-    truth = harrell_c(labels["time"], labels["event"], risk).value
-    print(f"{labels['event'].sum()} events of {len(ids)}; C of the true hazard {truth:.3f}")
-    return cohorts, len(folds)
-
-
-def follow_up(
-    time: NDArray[np.float64], event: NDArray[np.int64], random: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return how long every patient could have been followed, [n].
-
-    A censored patient: as long as it was. One with an event: a later time of the censoring curve,
-    or the longest of all where that has none.
-    """
-    curve = censoring_survival(time, event)
-    longest = time.max()
-    grid = np.unique(time[event == 0])
-    mass = -np.diff(curve.at(grid), prepend=1.0)
-    found = time.astype(np.float64)
-    for i in np.flatnonzero(event):
-        later = grid > time[i]
-        weight = mass[later]
-        found[i] = random.choice(grid[later], p=weight / weight.sum()) if later.any() else longest
-    return found
-
-
-def _scale(follow_up: NDArray[np.float64], risk: NDArray[np.float64], events: int) -> float:
-    """Return the Weibull scale on which so many events are expected, by bisection."""
-    low, high = 1.0, 1e7
-    for _ in range(100):
-        scale = (low * high) ** 0.5
-        expected = (1 - np.exp(-risk * (follow_up / scale) ** SHAPE)).sum()
-        low, high = (scale, high) if expected > events else (low, scale)
-    return scale
+    save_figure(_draw(pd.read_csv(table)), figure)
+    print(f"\n{describe(pd.read_csv(table))}")
 
 
 def _differences(
-    corrected: Sequence[Trained],
-    legacy: Sequence[Trained],
+    pair: tuple[Arm, Arm],
+    trained: Sequence[Sequence[Trained]],
     fitted_on: Sequence[pd.DataFrame],
     seeds: Sequence[int],
     bootstrap: int,
@@ -234,7 +167,7 @@ def _differences(
 
     A patient is drawn once for all seeds and both arms; every fold counts alike.
     """
-    tests = [[trained.test for trained in side] for side in (corrected, legacy)]
+    tests = [[one.test for one in side] for side in trained]
     patients = [table["patient_id"].tolist() for table in tests[0]]
     seed = seed_for(0, "legacy ablation", "bootstrap")
 
@@ -247,15 +180,15 @@ def _differences(
     rows = [["C-index", *_row(values, draws, seeds)]]
 
     measured = {}
-    if not any(table["predicted_time"].isna().any() for side in tests for table in side):
+    if pair[0].head in ("adversarial", "nll"):
         measured["hinge error, days"] = [
             [hinge_errors(t["predicted_time"], t["time"], t["event"]) for t in side]
             for side in tests
         ]
-    if legacy[0].test_draws.shape[1] > 1:
+    if pair[0].head == "adversarial":
         measured["integrated Brier score"] = [
-            [_brier_parts(*pair) for pair in zip(side, fitted_on, strict=True)]
-            for side in (corrected, legacy)
+            [_brier_parts(one, fitted) for one, fitted in zip(side, fitted_on, strict=True)]
+            for side in trained
         ]
     for metric, sides in measured.items():
         draws = [
@@ -296,8 +229,24 @@ def _brier_parts(trained: Trained, fitted: pd.DataFrame) -> NDArray[np.float64]:
     return np.trapezoid(np.array(parts), grid, axis=1) / (grid[-1] - grid[0])
 
 
+def describe(table: pd.DataFrame) -> str:
+    """Return the table as the page of the documentation shows it."""
+    lines = ["| switch | metric | corrected | legacy | difference | seeds |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in table.to_dict("records"):
+        digits = 0 if "days" in row["metric"] else 3 if "C" in row["metric"] else 4
+        values = [f"{row[side]:.{digits}f}" for side in SIDES]
+        low, high = f"{row['low']:+.{digits}f}", f"{row['high']:+.{digits}f}"
+        seeds = ", ".join(f"{v:+.{digits}f}" for k, v in row.items() if k.startswith("seed_"))
+        difference = f"{row['difference']:+.{digits}f} [{low}, {high}]"
+        lines.append(
+            f"| {' | '.join([row['switch'], row['metric'], *values, difference, seeds])} |"
+        )
+    return "\n".join(lines)
+
+
 @house_style()
-def _draw(rows: pd.DataFrame):
+def _draw(rows: pd.DataFrame) -> Figure:
     """Draw the differences of C, a line a switch."""
     shown = rows[rows["metric"] == "C-index"].iloc[::-1]
     figure = new_figure(6.4, 0.6 + 0.36 * len(shown))

@@ -18,6 +18,8 @@ from mil.training import train_model
 from studies.simulated_cohort import SimulatedCohort
 from wsi.storage import load_npz
 
+RUNNING = {"device": "cpu"}  # the same numbers whether or not there is a GPU
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -75,7 +77,6 @@ def train(
     if attention.exists():  # what is written last
         return Trained(folder)
     logging.getLogger("mil").setLevel(logging.ERROR)  # hundreds of trainings
-    experiment["training"]["device"] = "cpu"
     stored = {"model": folder / "model.safetensors", "config": folder / "config.yaml"}
     train_model(
         **cohort.tables,
@@ -85,6 +86,7 @@ def train(
         seed=seed,
         fold_index=fold,
         history=folder / "history.csv",
+        running=RUNNING,
     )
     predict_fold(
         **cohort.tables,
@@ -93,5 +95,6 @@ def train(
         predictions=folder / "predictions.csv",
         draws=folder / "draws.npz",
         attention=attention,
+        running=RUNNING,
     )
     return Trained(folder)
