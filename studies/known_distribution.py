@@ -60,7 +60,8 @@ def _game(
     return Arm(name, options, censored=censored)
 
 
-PUBLISHED, SHIFTED, FREE = "published", "free, but 0-1, weight 1", "free, weight 1"
+PUBLISHED, FREE, EARLY = "published", "free, weight 1", "free, but 1-0, weight 1"
+DRAWN = {PUBLISHED: "published: 0-1", FREE: "free: 1-1, weight 1", EARLY: "free, but 1-0"}
 ARMS = (
     Arm("time head", head="time", censored=True),
     Arm(PUBLISHED, censored=True),
@@ -77,8 +78,10 @@ ARMS = (
     _game("free, weight 1, hinge and mean_logit", 1.0, "hinge", "mean_logit"),
     _game("free, weight 1, wasserstein and mean_logit", 1.0, "wasserstein", "mean_logit"),
     _game("free, weight 1, bce_legacy and mean_logit", 1.0, "bce_legacy", "mean_logit"),
-    _game(SHIFTED, 1.0, noise="0-1"),
-    _game("free, but 1-0, weight 1", 1.0, noise="1-0"),
+    _game("free, but 0-1, weight 1", 1.0, noise="0-1"),
+    _game(EARLY, 1.0, noise="1-0", censored=True),
+    _game("free, but 1-0, weight 10", 10.0, noise="1-0"),
+    _game("free, but 1-0, weight 1, hinge and mean_logit", 1.0, "hinge", "mean_logit", noise="1-0"),
     _game("free, but uniform, weight 1", 1.0, distribution="uniform"),
     _game("free, but dropout 0.6, weight 1", 1.0, dropout=0.6),
 )
@@ -114,7 +117,7 @@ def run(
     seeds : of the trainings; the bags and times stay.
     training : settings of every arm.
     parts : patients in each part of the one fold.
-    arms : those to train; the figure needs the three it is of.
+    arms : those to train; the figure needs those of `DRAWN`.
     """
     torch.set_num_threads(1)
     rows, drawn = [], {}
@@ -141,7 +144,7 @@ def run(
         for arm, found in trained.items():
             rows += [[name, *row] for row in _rows(arm, [_draws(one) for one in found])]
         if not censored:
-            drawn = {arm: trained[arm][0] for arm in (PUBLISHED, SHIFTED, FREE)}
+            drawn = {arm: trained[arm][0] for arm in DRAWN}
     header = ["times", "what", "group", "w1", "w1_least", "w1_most", "median", "sd"]
     write_table(table, header, rows)
     save_figure(_draw(drawn), figure)
@@ -279,7 +282,7 @@ def _draw(drawn: Mapping[str, Trained]) -> Figure:
             centred = np.sort(logit - np.median(logit, axis=1, keepdims=True), axis=1).mean(0)
             level = (np.arange(len(centred)) + 0.5) / len(centred)
             column[2].plot(centred, level, color=colour, label=name)
-        column[0].set_title(arm)
+        column[0].set_title(DRAWN[arm])
         column[2].set_xlabel("output before softplus,\nless its median")
         column[2].axvline(0, color=MUTED, linewidth=0.6)
     for ax, label in zip(axes[:, 0], (*GROUPS, "share of draws below"), strict=True):

@@ -1,5 +1,7 @@
 """The studies run, shrunk, and their references are right; what they found is in studies/tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,13 +16,12 @@ from studies import (
     simulated_tissue,
 )
 
+ROOT = Path(__file__).parents[2]
 SHORT = {"epochs": 2, "patience": 2, "warmup": 0, "window": 32, "learning_rate": 1e-3}
 
 
 def test_the_simulation_of_known_times_runs(tmp_path):
-    arms = [arm for arm in known_distribution.ARMS if arm.censored]
-    shown = (known_distribution.PUBLISHED, known_distribution.SHIFTED, known_distribution.FREE)
-    arms += [arm for arm in known_distribution.ARMS if arm.name in shown and arm not in arms]
+    arms = [arm for arm in known_distribution.ARMS if arm.censored]  # those of the figure, too
     out = tmp_path / "table.csv", tmp_path / "figure.svg"
     parts = {"train": 32, "validation": 8, "test": 8}
     known_distribution.run(tmp_path / "work", *out, [1], SHORT, parts, arms)
@@ -121,3 +122,12 @@ def test_follow_up_is_that_of_the_table():
     curve = KaplanMeierFitter().fit(time, 1 - event)
     at = np.quantile(time, [0.2, 0.5, 0.8])
     np.testing.assert_allclose((found[:, None] > at).mean(0), curve.predict(at), atol=0.02)
+
+
+def test_the_page_shows_the_tables():
+    page = (ROOT / "docs/adversarial.md").read_text()
+    found = pd.read_csv(ROOT / "studies/tables/known_distribution.csv")
+    shown = [known_distribution.describe(found, times) for times in ("all seen", "censored")]
+    shown.append(legacy_ablation.describe(pd.read_csv(ROOT / "studies/tables/legacy_ablation.csv")))
+    missing = [line for table in shown for line in table.splitlines() if line not in page]
+    assert not missing, "\n".join(missing)
