@@ -45,7 +45,7 @@ def main() -> None:
 
     DAG.update_groups = update_groups
     with tempfile.TemporaryDirectory() as name:
-        make_cohort(Path(name), slides)
+        make_cohort(Path(name), slides, experiments=3)
         os.chdir(name)
         arguments = ["-s", ROOT / "Snakefile", "--profile", ROOT / "profiles/slurm", "-n", "-q"]
         try:
