@@ -79,12 +79,14 @@ rule draw_distributions:
         "<logs>/draw_distributions/{experiment}.log",
     benchmark:
         "<benchmarks>/draw_distributions/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],

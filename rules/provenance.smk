@@ -19,8 +19,8 @@ rule write_provenance:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=doubled(2000),
+        runtime=doubled(60),
     params:
         root=results_folder,
         config=whole_configuration,

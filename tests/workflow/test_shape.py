@@ -96,7 +96,7 @@ def test_slides_that_follow_each_other_share_a_cluster_job():
     assert {name: int(number) for name, number in counted.items()} == {
         "prep": 2, "features": 4, "graphs": 1, "clusters": 1, "train_model": 15, "predictions": 3,
         "evaluation": 3, "make_folds": 1, "fetch_weights": 1, "list_slides": 1, "gather_cohort": 1,
-        "compare_experiments": 1, "write_report": 1,
+        "compare_experiments": 1, "write_report": 1, "write_provenance": 1,
     }  # fmt: skip
 
 
