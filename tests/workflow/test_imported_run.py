@@ -37,7 +37,7 @@ CONFIG = {
     "evaluation": {"bootstrap": 20},
     "permutations": 1,
     "robustness": {
-        "experiments": ["advmil"],
+        "experiments": ["advmil.noise_1-1.seed_1"],
         "occlusion": {"ratios": [0.5], "repeats": 1, "modes": ["zero"]},
     },
 }
