@@ -43,7 +43,7 @@ def test_snakemake_lint_is_clean(project):
                       "attention", "comparison"}),
         ("all", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                  "cohort", "training", "predictions", "evaluation", "distributions", "attention",
-                 "comparison", "table", "report"}),
+                 "comparison", "table", "report", "provenance"}),
     ],
 )  # fmt: skip
 def test_a_target_runs_the_stages_it_needs(project, target, jobs):
