@@ -9,7 +9,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all
 DEMO := data/demo
 RESULTS := results/demo
 
-.PHONY: install demo demo-null test test-slow test-gpu lint lock envs clean
+.PHONY: install demo demo-null test test-slow test-gpu test-slurm lint lock envs clean
 
 install: .venv/runtime ## the environment that runs the workflow
 
@@ -45,10 +45,13 @@ test: .venv/test ## all tests but those marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
 
 test-slow: .venv/test ## the tests marked slow
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"
 
 test-gpu: .venv/test ## the tests marked gpu, on a machine that has one
 	$(BIN)/python -m pytest -m gpu
+
+test-slurm: .venv/test ## the workflow on a real SLURM, and all that may go wrong; as root
+	$(BIN)/python -m pytest -m slurm
 
 lint: .venv/test ## style of Python, of the rules, and of the workflow
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ model -> predictions -> evaluation -> comparison -> report; models x further coh
 
 from snakemake.utils import min_version
 
-min_version("9.12")
+min_version("9.27")
 
 if (
     not workflow.overwrite_configfiles
@@ -17,6 +17,7 @@ if (
 
 
 include: "rules/common.smk"
+include: "rules/common_given.smk"
 include: "rules/common_predict.smk"
 
 

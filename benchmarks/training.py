@@ -76,13 +76,14 @@ def settings(model: str, options: argparse.Namespace) -> dict:
     if options.check:  # what is left of dropout: the discriminator's
         import torch
 
-        torch.nn.Dropout.forward = lambda self, x: x
+        start = torch.nn.Dropout.__init__
+        torch.nn.Dropout.__init__ = lambda self, *_, **__: start(self, 0.0)
     every = {"mask_empty": False} if model == "deepattnmisl" else {}
     return {
         **{"name": model, "model": model, "head": "adversarial", "encoder": "any"},
         **{"model_options": {**every, **exact}, "head_options": head},
         "training": {
-            **{"device": options.device, "epochs": options.epochs, "window": WINDOW},
+            **{"epochs": options.epochs, "window": WINDOW},
             **{"draws": DRAWS, "validation_draws": DRAWS},
         },
     }
@@ -101,7 +102,7 @@ def ours(root: Path, model: str, options: argparse.Namespace) -> dict:
     from mil.training import epoch as epochs
     from mil.training import train_model
 
-    clock = clock_of(options.device)
+    clock, running = clock_of(options.device), {"device": options.device}
     marks = []  # an epoch ends with its look at the validation part
     measure = epochs.Validation.measure
 
@@ -121,6 +122,7 @@ def ours(root: Path, model: str, options: argparse.Namespace) -> dict:
             seed=SEED,
             fold_index=0,
             history=out / "history.csv",
+            running=running,
         )
     memory = peak(watch, options.device)
     start = clock()
@@ -131,6 +133,7 @@ def ours(root: Path, model: str, options: argparse.Namespace) -> dict:
         predictions=out / "predictions.csv",
         draws=out / "draws.npz",
         attention=out / "attention.npz",
+        running=running,
     )
     evaluation = (clock() - start) / 22
     history = pd.read_csv(out / "history.csv")
@@ -315,6 +318,7 @@ def products(root: Path, model: str, options: argparse.Namespace) -> dict:
             experiment=settings(model, options),
             **{"seed": SEED, "fold_index": 0, "model": root / "m", "config": root / "c"},
             history=root / "h",
+            running={"device": options.device},
         )
     torch.set_num_threads(1)
     seconds = flops = 0.0

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 BLOCK = 512  # rows compared with all others at once; bounds memory to BLOCK x N distances
 PAIRS = 512  # differences taken at once; they stay in the cache
@@ -34,6 +33,8 @@ def spatial_neighbours(coords: np.ndarray, k: int) -> np.ndarray:
     points = np.ascontiguousarray(coords, np.float64)
     k = min(k, len(points) - 1)
     kept = _first_copies(points.view(f"V{points[0].nbytes}").ravel().tolist(), k + 1)
+    from scipy.spatial import cKDTree  # here: it takes as long to import as all else of a stage
+
     tree = cKDTree(points[kept])
     found = np.empty((len(points), k), np.int64)
     rows, asked = np.arange(len(points)), k + 2  # oneself, and one more that may tie with the last

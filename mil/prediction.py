@@ -119,7 +119,7 @@ def predict_fold(
     for alarm in alarms:
         log.warning("%s, fold %d: %s", experiment["name"], made["fold_index"], alarm)
     arrays["alarms"] = np.array(alarms, dtype=np.str_)
-    fitted_on = made["fitted"]["training_patients_sha256"]
+    fitted_on = made["fitted"].get("training_patients_sha256", "")  # of a converted model: unknown
     save_npz(draws, attributes={"training_patients_sha256": fitted_on}, **arrays)
     save_npz(attention, **seen)
     log.info("%s, fold %d: %d patients", experiment["name"], made["fold_index"], len(table))

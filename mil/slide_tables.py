@@ -9,11 +9,15 @@ from mil.tables import Slide, TableError, read_slides
 
 @dataclass(frozen=True)
 class SlideTable:
-    """One table: its path, its slides in order, and the ids of it that are left out on purpose."""
+    """One table: its path, its slides in order, and the ids of it that are left out on purpose.
+
+    `owners` has slide and patient of every row, of those left out too.
+    """
 
     path: str
     slides: tuple[Slide, ...]
     exclude: tuple[str, ...]
+    owners: tuple[tuple[str, str], ...]
 
 
 def read_slide_tables(
@@ -58,6 +62,7 @@ def read_slide_tables(
             paths[name],
             tuple(slide for slide in slides if slide.slide_id not in exclude),
             tuple(slide for slide in exclude if any(own.slide_id == slide for own in slides)),
+            tuple((slide.slide_id, slide.patient_id) for slide in slides),
         )
         for name, slides in every.items()
     }

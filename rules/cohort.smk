@@ -4,8 +4,6 @@
 rule make_folds:
     """Name the patients with a usable follow-up and deal them to folds."""
     input:
-        slides=config["slides"] or [],
-        patients=config["patients"] or [],
         files=fold_files(config),
     output:
         folds=collect("<results>/folds/fold{fold}.csv", fold=FOLDS),
@@ -19,9 +17,13 @@ rule make_folds:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=doubled(2000),
+        runtime=doubled(10),
     params:
+        slides=slide_tables,
+        patients=patient_table,
+        owners=rows_digest(OWN_TABLE.owners),
+        follow_up=rows_digest(FOLLOW_UP),
         folds=config["folds"],
         seed=config["seed"],
         strict=config["strict"],
@@ -36,7 +38,6 @@ rule make_folds:
 rule gather_cohort:
     """Count what became of every slide; list the usable ones with a hash of their features."""
     input:
-        slides=config["slides"] or [],
         features=features_of_encoder,
         graphs=graphs_of_encoder,
         clusters=clusters_of_encoder,
@@ -58,9 +59,11 @@ rule gather_cohort:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
+        slides=slide_tables,
+        owners=rows_digest(OWN_TABLE.owners),
         root=results_folder,
         max_failed_slides=share_that_may_fail,
         strict=config["strict"],

@@ -8,6 +8,8 @@ import sys
 from argparse import Namespace
 from dataclasses import asdict
 
+from snakemake.settings.types import ExecMode
+
 sys.path.insert(0, workflow.basedir)
 
 from mil.config import (
@@ -57,13 +59,10 @@ TABLES = read_slide_tables(
     need_paths=FROM_SLIDES,
 )
 SLIDES = {s.slide_id: s for table in TABLES.values() for s in table.slides}  # of all
-FOLLOWED = set()  # patients with a usable follow-up
+FOLLOW_UP = []
 if config["patients"]:
-    FOLLOWED = {
-        patient.patient_id
-        for patient in read_patients(config["patients"], config["unit"])
-        if not patient.unusable
-    }
+    FOLLOW_UP = read_patients(config["patients"], config["unit"])
+FOLLOWED = {patient.patient_id for patient in FOLLOW_UP if not patient.unusable}
 MISSING = set()
 if FROM_SLIDES:
     for table in TABLES.values():
@@ -88,7 +87,7 @@ if config["tissue"]["process_list"]:
     PROCESS_LIST = overrides(config["tissue"]["process_list"], TISSUE)
 TEMPLATES = sorted(glob.glob(f"{workflow.basedir}/mil/report/*.html"))
 TEMPLATES += sorted(glob.glob(f"{workflow.basedir}/mil/report/*.css"))
-OWN_TABLE = TABLES.get(OWN, SlideTable("", (), ()))
+OWN_TABLE = TABLES.get(OWN, SlideTable("", (), (), ()))
 OWN_SLIDES = [slide.slide_id for slide in OWN_TABLE.slides]
 PATIENTS = patients_of(OWN_TABLE.slides)
 SHOWN = shown_slides(OWN_SLIDES)  # in the report, with a picture each
@@ -113,6 +112,14 @@ for cohort in PREDICTED.values():
     for name in cohort.encoders:
         ENCODED[name] = list(dict.fromkeys([*ENCODED.get(name, []), *cohort.slides]))
 ENCODERS = {name: encoder_settings(name, config) for name in sorted(ENCODED)}
+PLACES = {  # in the tables; jobs of neighbours share a cluster job
+    "slide": {name: place for place, name in enumerate(SLIDES)},
+    "patient": {
+        name: place
+        for patients in (PATIENTS, *(its.slides_of for its in PREDICTED.values()))
+        for place, name in enumerate(patients)
+    },
+}
 DISTRIBUTIONS = [  # figures of predicted distributions
     "chosen_patients",
     "intervals",
@@ -127,32 +134,14 @@ PERMUTED = {
 }
 
 
-def slide_file(wildcards):
-    """The slide's file, unless it is missing: that is an outcome of the slide, not of the run."""
-    return [] if wildcards.slide in MISSING else SLIDES[wildcards.slide].path
-
-
-def imported_files(wildcards):
-    """The slide's files of features made elsewhere, and the slide itself where it is there."""
-    path = SLIDES[wildcards.slide].path
-    there = {"slide": path} if path and os.path.exists(path) else {}
-    return {**IMPORTED[wildcards.slide], **there}
-
-
-def files_by_kind(wildcards):
-    """The slide's files of features made elsewhere: h5, pt, patches."""
-    return IMPORTED[wildcards.slide]
-
-
-def slide_entry(wildcards):
-    """What jobs need of the slide's row of the table, as plain values."""
-    slide = SLIDES[wildcards.slide]
-    return {"path": slide.path, "mpp": slide.mpp}
-
-
 def slide_entries(wildcards):
     """Id and file of every slide of the cohort that models are trained on."""
     return {name: SLIDES[name].path for name in OWN_SLIDES}
+
+
+def slide_names(wildcards):
+    """Id and file name of every slide of that cohort."""
+    return {name: os.path.basename(SLIDES[name].path) for name in OWN_SLIDES}
 
 
 def slides_to_check(wildcards):
@@ -175,16 +164,6 @@ def from_slides(wildcards):
         "features: import takes the place of slides, tissue and patches, so the targets preflight, "
         "tissue and patches have nothing to do; ask for features, graphs or any other."
     )
-
-
-def given_tissue(wildcards):
-    """The user's own outline of the slide's tissue, if there is one."""
-    return SLIDES[wildcards.slide].tissue or []
-
-
-def given_patches(wildcards):
-    """The file of the slide's coarse patches made elsewhere, if there is one."""
-    return SLIDES[wildcards.slide].patches or []
 
 
 def tissue_of_slide(wildcards):
@@ -268,12 +247,6 @@ def encoder_weights(wildcards):
 def perturbation_of_encoder(wildcards):
     """What is done to the pixels that an encoder sees; None for nothing."""
     return PERTURBED.get(wildcards.encoder, {}).get("perturbation")
-
-
-def weights_file(wildcards):
-    """The file of an encoder's weights, where the configuration names one."""
-    weights = ENCODERS[wildcards.encoder]["weights"]
-    return [] if weights in WEIGHTS else weights
 
 
 def features_of_patient(wildcards):
@@ -395,6 +368,60 @@ def check_software():
             logger.warning(others)
 
 
+def on_cluster():
+    """Whether jobs are submitted; not yet known while the rules are read."""
+    return not workflow.local_exec
+
+
+def group_size(name):
+    """How many slides or patients share a cluster job: the profile's group-components.
+
+    Snakemake does not tell a node: there each would be a group of its own, started after the one
+    before. So on a node all are one group, which shares the cores; on a GPU they do take turns.
+    """
+    if (
+        workflow.exec_mode == ExecMode.REMOTE
+        and not workflow.group_settings.group_components
+    ):
+        on_gpu = {
+            "features": FROM_SLIDES and gpus_wanted(config["features"]["device"]),
+            "graphs": gpus_wanted(config["graphs"]["device"]),
+        }
+        names = ("prep", "features", "graphs", "clusters")
+        workflow.group_settings.group_components = {
+            name: 1 if on_gpu.get(name) else len(SLIDES) for name in names
+        }
+    return workflow.group_settings.group_components.get(name, 1)
+
+
+def neighbours(name, of):
+    """Put jobs of slides (or patients) that follow each other in the table into one cluster job.
+
+    Left to itself, Snakemake fills such a job with any slides: each GPU job would wait for all of
+    the jobs before it, and jobs would encode each other's slides ahead.
+    """
+
+    def group(wildcards):
+        number = PLACES[of][getattr(wildcards, of)] // group_size(name)
+        encoder = getattr(wildcards, "encoder", "")
+        own = "-".join(filter(None, [name, encoder, f"{number:04}"]))
+        workflow.parent_groupids[own] = name  # whose group-components count
+        return own
+
+    return group
+
+
+def of_experiment(name):
+    """Put all jobs of one experiment into one cluster job."""
+
+    def group(wildcards):
+        own = f"{name}-{wildcards.experiment}"
+        workflow.parent_groupids[own] = name
+        return own
+
+    return group
+
+
 def describe_run():
     """Write how the run was started, and what jobs may use that decides no result."""
     from mil.provenance.start import describe_start
@@ -404,18 +431,18 @@ def describe_run():
     describe_start(START, shlex.join(sys.argv), workflow.basedir, snakemake_version)
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
-    write_json(
-        RUN, {**{key: config["features"][key] for key in keys}, "slides": slides}
-    )
+    features = {key: config["features"][key] for key in keys}
+    together = group_size("features") if on_cluster() else 0
+    write_json(RUN, {**features, "slides": slides, "together": together})
     for name, settings in running(config).items():
         write_json(running_file(Namespace(experiment=name)), {"running": settings})
     write_json(PREDICTING, {"device": config["training"]["device"]})
 
 
 def cores_of_encoder(wildcards):
-    """One core a slide on a CPU; eight that read for a GPU."""
+    """One core a slide on a CPU; eight that read for a GPU, which a login node need not have."""
     device = {**ENCODERS, **PERTURBED}[wildcards.encoder]["device"]
-    has_gpu = shutil.which("nvidia-smi") is not None
+    has_gpu = on_cluster() or shutil.which("nvidia-smi") is not None
     return 8 if device.startswith("cuda") or (device == "auto" and has_gpu) else 1
 
 
@@ -424,16 +451,47 @@ def gpus_wanted(device):
     return 0 if device == "cpu" else 1
 
 
-def more_memory(megabytes):
-    """Memory in MB that doubles with every attempt."""
-    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+def gigabytes(paths):
+    """Size of files in GB; those not yet there, when jobs are planned, count nothing."""
+    paths = [paths] if isinstance(paths, str) else paths
+    return sum(os.path.getsize(path) for path in paths if os.path.exists(path)) / 1e9
+
+
+def doubled(amount):
+    """Memory in MB or time in minutes that doubles with every attempt."""
+    return lambda wildcards, attempt: int(amount * 2 ** (attempt - 1))
+
+
+def by_slide(least, a_gigabyte):
+    """Memory or time by the size of the slide's file, doubled with every attempt."""
+
+    def amount(wildcards, attempt):
+        size = gigabytes(SLIDES[wildcards.slide].path or [])
+        return int((least + a_gigabyte * size) * 2 ** (attempt - 1))
+
+    return amount
+
+
+def by_features(least, a_gigabyte):
+    """Memory or time by the size of the features, doubled with every attempt."""
+
+    def amount(wildcards, input, attempt):
+        return int(
+            (least + a_gigabyte * gigabytes(input.features)) * 2 ** (attempt - 1)
+        )
+
+    return amount
 
 
 def memory_of_encoder(wildcards, input, attempt):
     """Memory in MB: what ResNet50 takes with room to spare, and three times the weights."""
-    there = os.path.exists(input.weights)  # not yet, when the jobs are planned
-    weights = os.path.getsize(input.weights) // 1_000_000 if there else 0
-    return (4000 + 3 * weights) * 2 ** (attempt - 1)
+    return int((4000 + 3000 * gigabytes(input.weights)) * 2 ** (attempt - 1))
+
+
+def minutes_of_encoder(wildcards, attempt):
+    """Time by the size of the slide: a GPU needs a tenth of a core's."""
+    on_gpu = cores_of_encoder(wildcards) > 1
+    return (by_slide(3, 4) if on_gpu else by_slide(20, 40))(wildcards, attempt)
 
 
 def this_attempt(wildcards, attempt):

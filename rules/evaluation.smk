@@ -35,12 +35,14 @@ rule evaluate_experiment:
         "<logs>/evaluate_experiment/{experiment}.log",
     benchmark:
         "<benchmarks>/evaluate_experiment/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         horizons=horizons(config),
         bootstrap=config["evaluation"]["bootstrap"],
@@ -116,12 +118,14 @@ rule draw_heatmaps:
         "<logs>/draw_heatmaps/{experiment}.log",
     benchmark:
         "<benchmarks>/draw_heatmaps/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
         root=results_folder,
         slides=config["report"]["heatmap_slides"],
@@ -168,8 +172,8 @@ rule compare_experiments:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         names=list(EXPERIMENTS),
         groups=GROUPS,

@@ -3,8 +3,6 @@
 
 rule fetch_weights:
     """Find the weights of one encoder, once, and keep them as a file for all jobs."""
-    input:
-        weights_file,
     output:
         "<results>/encoders/{encoder}.safetensors",
     log:
@@ -15,11 +13,12 @@ rule fetch_weights:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=doubled(8000),
+        runtime=doubled(60),
     params:
         encoder=lookup("{encoder}/architecture", within=ENCODERS),
-        weights=lookup("{encoder}/weights", within=ENCODERS),
+        weights=weights_source,
+        content=weights_content,
         declared=lookup("{encoder}/declared", within=ENCODERS),
         code=code_digest("wsi.weights"),
     message:
@@ -31,7 +30,6 @@ rule fetch_weights:
 rule extract_features:
     """Encode the level-1 patches of one slide; on a GPU, go on with others that wait."""
     input:
-        slide_file,
         patches="<results>/patches/level1/{slide}.h5",
         weights=encoder_weights,
     output:
@@ -42,17 +40,17 @@ rule extract_features:
         "<benchmarks>/extract_features/{encoder}/{slide}.tsv"
     retries: RETRIES
     group:
-        "features"
+        neighbours("features", of="slide")
     conda:
         "../envs/torch.yaml"
     threads: cores_of_encoder
     resources:
         gpu=gpus_wanted(config["features"]["device"]),
         mem_mb=memory_of_encoder,
-        runtime=60,
+        runtime=minutes_of_encoder,
         attempt=this_attempt,
     params:
-        slide=slide_entry,
+        slide=slide_path,
         precision=lookup("{encoder}/precision", within={**ENCODERS, **PERTURBED}),
         device=lookup("{encoder}/device", within={**ENCODERS, **PERTURBED}),
         perturbation=perturbation_of_encoder,

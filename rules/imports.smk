@@ -3,8 +3,6 @@
 
 rule import_features:
     """Check the features of one slide and write them as extract_features would."""
-    input:
-        unpack(imported_files),
     output:
         features=f"<results>/features/{config['features']['encoder']}/{{slide}}.h5",
         thumbnail="<results>/tissue/{slide}.jpg",
@@ -15,20 +13,23 @@ rule import_features:
         "<benchmarks>/import_features/{slide}.tsv"
     retries: RETRIES
     group:
-        "features"
+        neighbours("features", of="slide")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(4000),
-        runtime=10,
+        mem_mb=doubled(4000),
+        runtime=doubled(10),
         attempt=this_attempt,
     params:
-        slide=slide_entry,
-        folder=config["features"]["import"],
+        slide=slide_path,
+        files=imported_files,
+        folder=import_folder,
+        slide_content=slide_content,
+        files_content=imported_content,
+        mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
         layout=config["features"]["layout"],
         encoder=config["features"]["encoder"],
-        files=files_by_kind,
         code=code_digest("wsi.import_features"),
         attempts=RETRIES + 1,
     message:
@@ -60,8 +61,8 @@ rule list_imported:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         slides=OWN_SLIDES,
         code=code_digest("wsi.imported_table"),

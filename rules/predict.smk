@@ -24,7 +24,6 @@ use rule cluster_patches as cluster_predicted with:
 
 use rule gather_cohort as gather_predicted with:
     input:
-        slides=lambda wildcards: PREDICTED[wildcards.cohort].table.path,
         features=of_predicted("<results>/features/{encoder}/{slide}.h5"),
         graphs=of_predicted("<results>/graphs/{encoder}/{slide}.npz"),
         clusters=of_predicted(
@@ -40,6 +39,8 @@ use rule gather_cohort as gather_predicted with:
     benchmark:
         "<benchmarks>/gather_predicted/{cohort}/{encoder}.tsv"
     params:
+        slides=predicted_table,
+        owners=lambda wildcards: rows_digest(PREDICTED[wildcards.cohort].table.owners),
         root=results_folder,
         max_failed_slides=config["max_failed_slides"],
         strict=config["strict"],
@@ -67,7 +68,7 @@ rule predict_cohort:
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
-        mem_mb=more_memory(8000),
+        mem_mb=doubled(8000),
         runtime=60,
     params:
         root=results_folder,

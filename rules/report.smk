@@ -4,7 +4,6 @@
 rule write_report:
     """Write the report: one page that holds everything."""
     input:
-        slides=config["slides"] or [],
         slide_table="<results>/slides.csv",
         patients="<results>/cohort/patients.csv",
         excluded_patients="<results>/cohort/excluded_patients.csv",
@@ -74,9 +73,11 @@ rule write_report:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
+        slides=slide_tables,
+        owners=rows_digest(OWN_TABLE.owners),
         config=whole_configuration,
         root=results_folder,
         version=version,

@@ -20,7 +20,7 @@ rule predict_occluded:
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
-        mem_mb=more_memory(8000),
+        mem_mb=doubled(8000),
         runtime=240,
     params:
         root=results_folder,
@@ -55,7 +55,7 @@ rule predict_perturbed:
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
-        mem_mb=more_memory(8000),
+        mem_mb=doubled(8000),
         runtime=60,
     params:
         root=results_folder,

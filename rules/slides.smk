@@ -3,9 +3,6 @@
 
 rule find_tissue:
     """Find the tissue of one slide, pen and folds on it, or take the user's own outline."""
-    input:
-        slide_file,
-        given=given_tissue,
     output:
         tissue="<results>/tissue/{slide}.geojson",
         thumbnail="<results>/tissue/{slide}.jpg",
@@ -15,16 +12,20 @@ rule find_tissue:
         "<benchmarks>/find_tissue/{slide}.tsv"
     retries: RETRIES
     group:
-        "prep"
+        neighbours("prep", of="slide")
     conda:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(2000),
-        runtime=10,
+        mem_mb=doubled(2000),
+        runtime=by_slide(5, 2),
         attempt=this_attempt,
     params:
-        slide=slide_entry,
+        slide=slide_path,
+        given=given_tissue,
+        slide_content=slide_content,
+        given_content=tissue_content,
+        mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
         scale_by=config["scale"]["by"],
         parameters=tissue_of_slide,
         code=code_digest("wsi.tissue"),
@@ -38,10 +39,8 @@ rule find_tissue:
 rule make_patches:
     """Lay level-2 patches on the tissue of one slide and split each into 16 of level 1."""
     input:
-        slide_file,
         tissue="<results>/tissue/{slide}.geojson",
         thumbnail="<results>/tissue/{slide}.jpg",
-        given=given_patches,
     output:
         level2="<results>/patches/level2/{slide}.h5",
         level1="<results>/patches/level1/{slide}.h5",
@@ -52,16 +51,18 @@ rule make_patches:
         "<benchmarks>/make_patches/{slide}.tsv"
     retries: RETRIES
     group:
-        "prep"
+        neighbours("prep", of="slide")
     conda:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(2000),
-        runtime=20,
+        mem_mb=doubled(2000),
+        runtime=by_slide(5, 5),
         attempt=this_attempt,
     params:
-        slide=slide_entry,
+        slide=slide_path,
+        given=given_patches,
+        given_content=patches_content,
         scale=config["scale"],
         patches=patches_of_slide,
         drop=config["tissue"]["drop"],
@@ -94,10 +95,10 @@ rule list_slides:
         "../envs/slides.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
-        slides=slide_entries,
+        slides=slide_names,
         patches=config["patches"],
         code=code_digest("wsi.slide_table"),
     message:

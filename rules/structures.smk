@@ -13,14 +13,14 @@ rule build_graph:
         "<benchmarks>/build_graph/{encoder}/{slide}.tsv"
     retries: RETRIES
     group:
-        "structure"
+        neighbours("graphs", of="slide")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         gpu=gpus_wanted(config["graphs"]["device"]),
-        mem_mb=more_memory(4000),
-        runtime=30,
+        mem_mb=by_features(4000, 4000),
+        runtime=by_features(3, 50),
         attempt=this_attempt,
     params:
         graphs=config["graphs"],
@@ -44,13 +44,13 @@ rule cluster_patches:
         "<benchmarks>/cluster_patches/{encoder}/{patient}.tsv"
     retries: RETRIES
     group:
-        "structure"
+        neighbours("clusters", of="patient")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(4000),
-        runtime=20,
+        mem_mb=by_features(4000, 4000),
+        runtime=by_features(3, 20),
         attempt=this_attempt,
     params:
         slides=lambda wildcards: PATIENTS[wildcards.patient],

@@ -20,8 +20,8 @@ rule train_model:
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
-        mem_mb=more_memory(8000),
-        runtime=240,
+        mem_mb=doubled(8000),
+        runtime=doubled(240),
     params:
         root=results_folder,
         experiment=experiment,
@@ -50,13 +50,15 @@ rule predict_fold:
         "<logs>/predict_fold/{experiment}/fold{fold}.log",
     benchmark:
         "<benchmarks>/predict_fold/{experiment}/fold{fold}.tsv"
+    group:
+        of_experiment("predictions")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
-        mem_mb=more_memory(8000),
-        runtime=60,
+        mem_mb=doubled(8000),
+        runtime=doubled(20),
     params:
         root=results_folder,
         run=running_file,

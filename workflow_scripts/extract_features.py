@@ -10,7 +10,7 @@ run_job(
     attempts=snakemake.params.attempts,
     common=snakemake.params.run,
     slide_id=snakemake.wildcards.slide,
-    slide=snakemake.params.slide["path"],
+    slide=snakemake.params.slide,
     patches=snakemake.input.patches,
     weights=snakemake.input.weights,
     features=snakemake.output[0],

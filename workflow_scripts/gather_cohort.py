@@ -6,7 +6,7 @@ run_job(
     "mil",
     "gather_cohort",
     log=snakemake.log[0],
-    slides=snakemake.input.slides,
+    slides=snakemake.params.slides,
     features=list(snakemake.input.features),
     graphs=list(snakemake.input.graphs),
     clusters=list(snakemake.input.clusters),

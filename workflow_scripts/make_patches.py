@@ -9,7 +9,7 @@ run_job(
     attempt=snakemake.resources.attempt,
     attempts=snakemake.params.attempts,
     slide_id=snakemake.wildcards.slide,
-    slide=snakemake.params.slide["path"],
+    slide=snakemake.params.slide,
     tissue=snakemake.input.tissue,
     thumbnail=snakemake.input.thumbnail,
     level2=snakemake.output.level2,
@@ -18,5 +18,5 @@ run_job(
     scale=snakemake.params.scale,
     patches=snakemake.params.patches,
     drop=list(snakemake.params.drop),
-    given=snakemake.input.get("given") or None,
+    given=snakemake.params.given,
 )

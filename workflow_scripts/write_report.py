@@ -9,7 +9,7 @@ run_job(
     report=snakemake.output[0],
     config=snakemake.params.config,
     root=snakemake.params.root,
-    slides=snakemake.input.slides,
+    slides=snakemake.params.slides,
     slide_table=snakemake.input.slide_table,
     patients=snakemake.input.patients,
     excluded_patients=snakemake.input.excluded_patients,

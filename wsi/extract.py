@@ -41,6 +41,7 @@ def extract_features(
     threads: int = 1,
     ahead: int | str = 0,
     slides: Mapping[str, str] | None = None,
+    together: int = 0,
     alone: bool = False,
     speeds: str = "",
     perturbation: Mapping[str, object] | None = None,
@@ -62,6 +63,8 @@ def extract_features(
     ahead : how many further slides to encode when their patches are ready, see
         :mod:`wsi.encoding.ahead`; ``auto`` is 31 on a GPU and 0 on a CPU.
     slides : all slides, ``{slide id: file}``; their patches lie beside `patches`.
+    together : how many slides share a job of a cluster, counted from the first of `slides`; only
+        these are encoded ahead, so that such a job does its own share and no other's. 0: all.
     alone : encode no further slide: the last attempt ended in a crash, perhaps another slide's.
     speeds : folder for a JSON file a slide that says how fast it was encoded.
     perturbation : ``kind, level, seed`` of a change to the pixels of every patch, see
@@ -91,7 +94,7 @@ def extract_features(
             return
         if ahead == "auto":
             ahead = AHEAD_ON_GPU if where.type == "cuda" else 0
-        others = _others(own, {} if alone else slides or {})
+        others = _others(own, {} if alone else slides or {}, together)
         network = Network(weights, where, batch_size)
         network.choose_precision(precision, lambda: _sample(own))
         ready = islice((task for task in others if store.is_wanted(task)), int(ahead))
@@ -108,10 +111,13 @@ def extract_features(
         raise job.error
 
 
-def _others(own: SlideTask, slides: Mapping[str, str]) -> list[SlideTask]:
-    """Return the other slides, those after the own one first."""
+def _others(own: SlideTask, slides: Mapping[str, str], together: int) -> list[SlideTask]:
+    """Return the other slides (of the own share of the table), those after the own one first."""
     folder, names = Path(own.patches).parent, list(slides)
-    after = names.index(own.slide_id) + 1 if own.slide_id in slides else 0
+    if together and own.slide_id in slides:
+        first = names.index(own.slide_id) // together * together
+        names = names[first : first + together]
+    after = names.index(own.slide_id) + 1 if own.slide_id in names else 0
     return [
         SlideTask(name, slides[name], str(folder / f"{name}.h5"), own.perturbation)
         for name in (*names[after:], *names[:after])

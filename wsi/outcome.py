@@ -50,10 +50,9 @@ def write_failed(path: str | Path, outcome: Outcome) -> None:
 
 
 def _write_blank_picture(path: str | Path) -> None:
-    import cv2
+    from wsi.jpeg import write_jpeg  # here: OpenCV is not needed by every stage
 
-    with atomic(path) as partial:
-        cv2.imwrite(str(partial), np.full((64, 64, 3), 238, np.uint8))
+    write_jpeg(np.full((64, 64, 3), 238, np.uint8), path, quality=95)
 
 
 def slide_stage(*, writes: tuple[str, ...], after: str | None = None) -> Callable:

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from wsi.jpeg import write_jpeg
 from wsi.outlines import COLOURS, Pieces
-from wsi.storage import atomic
 
 LONG_SIDE = 1024
 HOLE = (86, 180, 233)  # light blue
@@ -45,7 +45,7 @@ def draw_thumbnail(
                 colour = HOLE if i else COLOURS[kind]
                 width = 1 if np.ptp(points, axis=0).max() < SMALL else 2
                 cv2.polylines(picture, [points], True, colour, width, cv2.LINE_AA)
-    _write(picture, path)
+    write_jpeg(picture, path, QUALITY)
 
 
 def draw_grid(
@@ -77,13 +77,4 @@ def draw_grid(
             if colour is DROPPED:
                 cv2.line(picture, (x0, y0), (x1, y1), colour, 1, cv2.LINE_AA)
                 cv2.line(picture, (x0, y1), (x1, y0), colour, 1, cv2.LINE_AA)
-    _write(picture, path)
-
-
-def _write(picture: np.ndarray, path: str | Path) -> None:
-    with atomic(path) as partial:
-        cv2.imwrite(
-            str(partial),
-            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
-            [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
-        )
+    write_jpeg(picture, path, QUALITY)

@@ -6,6 +6,7 @@ from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
+from mil.nn.dropout import ReLUDropout
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
 
@@ -45,9 +46,9 @@ class ABMIL(BagModel):
     ) -> None:
         super().__init__()
         self.out_dim = out
-        self.embed = nn.Sequential(InstanceLinear(in_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.embed = nn.Sequential(InstanceLinear(in_dim, hidden), ReLUDropout(dropout))
         self.pool = AttentionPool(hidden, hidden, gated, dropout=0.25 if dropout > 0 else 0.0)
-        self.rho = nn.Sequential(nn.Linear(hidden, out), nn.ReLU(), nn.Dropout(dropout))
+        self.rho = nn.Sequential(nn.Linear(hidden, out), ReLUDropout(dropout))
         xavier_linear_(self)
 
     def forward(self, bag: Bag) -> Embedding:

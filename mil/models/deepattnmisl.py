@@ -9,6 +9,7 @@ from mil.bags import Bag, BagError
 from mil.models import register
 from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
+from mil.nn.dropout import ReLUDropout
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.segments import at_least_single, segment_ids
@@ -68,7 +69,7 @@ class DeepAttnMISL(BagModel):
         self.mask_empty = mask_empty
         self.clusters = clusters
         self.phi = InstanceLinear(in_dim, hidden)
-        self.embed = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.embed = nn.Sequential(nn.Linear(hidden, hidden), ReLUDropout(dropout))
         self.pool = AttentionPool(hidden, hidden, gated=True, dropout=0.25 if dropout > 0 else 0.0)
         for part in (self.embed, self.pool):  # phi is a convolution there, which keeps its start
             xavier_linear_(part)

@@ -9,6 +9,7 @@ from mil.bags import Bag, BagError
 from mil.models import register
 from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
+from mil.nn.dropout import ReLUDropout
 from mil.nn.genconv import GENConv, incoming
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
@@ -73,12 +74,12 @@ class PatchGCN(BagModel):
             )
         self.edge_agg = edge_agg
         self.out_dim = out
-        self.fc = nn.Sequential(InstanceLinear(in_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.fc = nn.Sequential(InstanceLinear(in_dim, hidden), ReLUDropout(dropout))
         self.convs = nn.ModuleList(GENConv(hidden) for _ in range(num_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(num_layers - 1))
         self.drop = nn.Dropout(0.1 if dropout > 0 else 0.0)
         joined = hidden * (1 + num_layers)
-        self.phi = nn.Sequential(nn.Linear(joined, out), nn.ReLU(), nn.Dropout(dropout))
+        self.phi = nn.Sequential(nn.Linear(joined, out), ReLUDropout(dropout))
         self.pool = AttentionPool(out, out, gated=True, dropout=0.25 if dropout > 0 else 0.0)
         xavier_linear_(self)
 

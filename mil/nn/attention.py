@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from mil.nn.dropout import SigmoidDropout
 from mil.nn.segments import segment_softmax, segment_sum
 
 
@@ -20,7 +21,7 @@ class AttentionPool(nn.Module):
     width : width D of the instances.
     hidden : width of V and U.
     gated : multiply by the sigmoid gate.
-    dropout : dropout on each of the two factors.
+    dropout : share dropped of each factor, independently of the other.
 
     Shapes
     ------
@@ -29,12 +30,14 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int, hidden: int, gated: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
-        self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout))
-        self.gate = (
-            nn.Sequential(nn.Linear(width, hidden), nn.Sigmoid(), nn.Dropout(dropout))
-            if gated
-            else None
-        )
+        self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh())
+        self.gate = None
+        if gated:
+            # Independent masks keep (1 - p)^2 of the product: one with this share does the same.
+            both = 1 - (1 - dropout) ** 2
+            self.gate = nn.Sequential(nn.Linear(width, hidden), SigmoidDropout(both))
+        else:
+            self.direction.append(nn.Dropout(dropout))
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -286,12 +286,13 @@ def test_evaluation_has_the_published_sets(cohort):
     options = {"semi_supervised": {"labelled": 0.5}}
     here = cohort / "sets"
     predictions, _ = run(cohort, "adversarial", out="sets", options=options, **QUICK)
-    names = ("metrics.csv", "km.csv", "km.svg", "curves.svg", "curves.csv")
-    keys = ("metrics", "curves", "kaplan_meier", "training_curves", "training_curves_csv")
+    names = ("metrics.csv", "alarms.csv", "km.csv", "km.svg", "curves.svg", "curves.csv")
+    keys = ("metrics", "alarms", "curves", "kaplan_meier", "training_curves", "training_curves_csv")
     evaluate_experiment(
-        name="sets", predictions=[here / "predictions.csv"], histories=[here / "history.csv"],
+        name="sets", predictions=[here / "predictions.csv"], draws=[here / "draws.npz"],
+        histories=[here / "history.csv"],
         **{key: here / name for key, name in zip(keys, names, strict=True)},
-        bootstrap=20, seed=1, unit="days",
+        horizons=[], bootstrap=20, seed=1, unit="days",
     )  # fmt: skip
     metrics = pd.read_csv(here / "metrics.csv")
     train = predictions["part"] == "train"

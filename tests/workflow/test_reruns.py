@@ -18,7 +18,8 @@ TRAINING = {
     for name in ("advmil", "nll")
     for fold in (0, 1)
 }
-EVALUATION = {f"{what} of {name}" for what in ("evaluation", "attention heatmaps")
+EVALUATION = {f"{what} of {name}" for what in ("evaluation", "distributions",
+                                              "attention heatmaps")
               for name in ("advmil", "nll")} | {"comparison of advmil nll"}  # fmt: skip
 REPORT = {"report", "provenance"}
 TABLE = {"table of slides"}
@@ -78,17 +79,66 @@ def test_a_new_slide_runs_its_own_stages_and_what_sees_the_whole_cohort(finished
     assert planned == expected
 
 
-def test_a_changed_slide_file_runs_what_is_behind_it_and_no_other_slide(finished):
-    slide = finished.folder / "data/slides/S001.tiff"
-    patient = slides_of(finished)["S001"]
-    before, times = slide.read_bytes(), slide.stat()
-    slide.write_bytes(before + b"\0")
+@contextmanager
+def put_back(*paths):
+    """Whatever is done to files, put them back with their times."""
+    kept = [path.with_suffix(".kept") for path in paths]
+    for path, copy in zip(paths, kept, strict=True):
+        shutil.copy2(path, copy)
     try:
-        planned = finished.planned()
+        yield
     finally:
-        slide.write_bytes(before)
-        os.utime(slide, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert planned == jobs_of_slide("S001") | {f"clusters of {patient}"} | TABLE | BEHIND_FEATURES
+        for path, copy in zip(paths, kept, strict=True):
+            copy.replace(path)
+
+
+def test_changed_slide_files_run_what_is_behind_them_and_no_other_slide(finished):
+    one, two = (finished.folder / f"data/slides/{name}.tiff" for name in ("S001", "S002"))
+    patients = slides_of(finished)
+    with put_back(one, two):
+        content = bytearray(one.read_bytes())
+        content[len(content) // 2] ^= 1  # of the same size
+        one.write_bytes(content)
+        two.write_bytes(two.read_bytes() + b"\0")
+        planned = finished.planned()
+    clusters = {f"clusters of {patients[name]}" for name in ("S001", "S002")}
+    own = jobs_of_slide("S001") | jobs_of_slide("S002") | clusters
+    assert planned == own | TABLE | BEHIND_FEATURES
+
+
+def test_touched_slides_and_copies_run_nothing(finished):
+    slides = finished.folder / "data/slides"
+    one, two, three = (slides / f"{name}.tiff" for name in ("S001", "S005", "S006"))
+    tables = [finished.folder / f"data/{name}.csv" for name in ("slides", "patients")]
+    with put_back(one, two, three, *tables):
+        for path in (one, *tables):
+            path.touch()
+        copy = slides / "copy.tiff"
+        shutil.copyfile(two, copy)
+        two.unlink()
+        copy.rename(two)
+        three.unlink()  # gone: what was made of it stays
+        assert finished.planned() == set()
+
+
+def test_moved_slides_change_nothing_but_the_addresses_in_the_provenance(finished):
+    folder = finished.folder / "data"
+    slides, moved = folder / "slides", folder / "archive"
+    slides.rename(moved)
+    try:
+        with changed(folder / "slides.csv", lambda text: text.replace("/slides/", "/archive/")):
+            assert finished.planned() == {"provenance"}
+    finally:
+        moved.rename(slides)
+
+
+def test_moved_results_run_nothing(finished):
+    folder = finished.folder
+    (folder / "results").rename(folder / "elsewhere")
+    try:
+        assert finished.planned(*with_config(finished, results="elsewhere")) == set()
+    finally:
+        (folder / "elsewhere").rename(folder / "results")
 
 
 def test_a_changed_tissue_parameter_runs_all_slides_but_neither_folds_nor_weights(finished):
@@ -130,6 +180,7 @@ def test_a_changed_label_deals_folds_again_and_trains_but_touches_no_slide(finis
     [
         ("mil/heads/nll.py", {job for job in BEHIND_TRAINING if "advmil, fold" not in job
                               and job not in ("evaluation of advmil",
+                                              "distributions of advmil",
                                               "attention heatmaps of advmil")}),
         ("mil/graphs.py", {"graph"} | BEHIND_FEATURES),
         ("wsi/extract.py", {"features", "graph", "clusters"} | BEHIND_FEATURES),

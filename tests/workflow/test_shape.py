@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,6 +78,26 @@ def test_scripts_hold_no_logic():
         assert len(text.splitlines()) < 40, path.name
         assert "snakemake.config" not in text, path.name
         assert not re.search(r"^\s*(if|for|while|def|class|try)\b", text, re.MULTILINE), path.name
+
+
+def test_the_cluster_profile_says_what_the_default_one_says():
+    default, slurm = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
+        for name in ("default", "slurm")
+    )
+    assert default == {key: slurm.get(key) for key in default}
+
+
+def test_slides_that_follow_each_other_share_a_cluster_job():
+    command = [sys.executable, ROOT / "benchmarks/cluster_jobs.py", "--slides", "100"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    counted = dict(line.split()[::-1] for line in re.findall(r"^ +\d+ \w+$", result.stdout, re.M))
+    assert {name: int(number) for name, number in counted.items()} == {
+        "prep": 2, "features": 4, "graphs": 1, "clusters": 1, "train_model": 15, "predictions": 3,
+        "evaluation": 3, "make_folds": 1, "fetch_weights": 1, "list_slides": 1, "gather_cohort": 1,
+        "compare_experiments": 1, "write_report": 1,
+    }  # fmt: skip
 
 
 def test_packages_do_not_import_snakemake():

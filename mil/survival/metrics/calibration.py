@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from mil.survival.metrics.arrays import Floats
 
@@ -54,7 +54,7 @@ def d_calibration(p: ArrayLike, event: ArrayLike, bins: int = 10) -> DCalibratio
     shares[:, -1] = 1 - shares[:, :-1].sum(axis=1)  # p = 1 belongs to the last bin
     totals = shares.sum(axis=0)
     statistic = float(((totals - n / bins) ** 2 / (n / bins)).sum())
-    return DCalibration(totals, statistic, float(chi2.sf(statistic, bins - 1)), n, events)
+    return DCalibration(totals, statistic, float(chdtrc(bins - 1, statistic)), n, events)
 
 
 def share_within(p: ArrayLike, event: ArrayLike, low: ArrayLike, high: ArrayLike) -> Floats:

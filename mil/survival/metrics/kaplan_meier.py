@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from mil.survival.metrics.arrays import Floats, checked
 
@@ -67,7 +67,7 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, level: float = 0.95) -> Kapl
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(events / (at_risk * (at_risk - events)))
         log_survival = np.log(survival)
-        half = norm.ppf((1 + level) / 2) * np.sqrt(greenwood) / np.abs(log_survival)
+        half = ndtri((1 + level) / 2) * np.sqrt(greenwood) / np.abs(log_survival)
         low, high = survival ** np.exp(half), survival ** np.exp(-half)
     before_first = survival == 1
     low[before_first], high[before_first] = 1, 1

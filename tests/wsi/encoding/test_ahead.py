@@ -186,6 +186,18 @@ def test_a_disk_without_locks_is_no_obstacle(job, cohort, monkeypatch, caplog):
     assert "knows no locks" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("own", "ahead", "expected"), [(2, 9, {3}), (3, 9, {2}), (4, 9, set()), (0, 1, {1})]
+)
+def test_on_a_cluster_a_job_encodes_its_own_share_of_the_slides_only(
+    job, cohort, tmp_path, own, ahead, expected
+):
+    assert len(cohort) == 5
+    job(cohort[own], ahead=ahead, together=2)  # S0 and S1, S2 and S3, S4
+    found = {path.stem for path in (tmp_path / "features").glob("ahead/*.h5")}
+    assert found == {f"S{i}" for i in expected}
+
+
 def test_finished_slides_are_encoded_ahead_again_when_settings_changed(job, cohort, tmp_path):
     for task in cohort[:2]:
         job(task)
