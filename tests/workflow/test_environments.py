@@ -1,8 +1,10 @@
 """The environments of --use-conda: they hold what their jobs need, in the versions of the lock."""
 
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -116,24 +118,36 @@ def conda(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{binaries}:/usr/bin:/bin")
 
 
-@pytest.mark.slow
+# a job in each environment: the rule, and one of the files that it makes
+JOBS = {
+    "slides": ("find_tissue", "results/tissue/S001.geojson"),
+    "torch": ("train_model", "results/models/advmil/fold0/model.safetensors"),
+    "report": ("compare_experiments", "results/evaluation/comparison.csv"),
+}
+
+
 @pytest.mark.xdist_group("finished")
-def test_environments_give_the_same_bytes(conda, finished, new_project, tmp_path):
-    project = new_project(tmp_path / "project")
-    told = project.run("--use-conda").stderr
+def test_environments_give_the_same_bytes(conda, finished, tmp_path):
+    project = replace(finished, folder=tmp_path / "project")
+    shutil.copytree(finished.folder, project.folder)
+    rules, files = zip(*JOBS.values(), strict=True)
+    once = ("--use-conda", "--rerun-triggers", "mtime", "--allowed-rules", *rules)
+    for file in files:
+        (project.folder / file).unlink()
+    told = project.run(*once, "--force", *files).stderr
     for name in ENVIRONMENTS:
-        assert f"Environment for {project.folder}/envs/{name}.yaml created" in told
-    assert project.results() == finished.results()
-    assert project.planned("--use-conda") == set()
+        assert f"Creating conda environment envs/{name}.yaml..." in told
+    assert len(set(re.findall(r"Activating conda environment: (\S+)", told))) == len(JOBS)
+    for file in files:
+        assert (project.folder / file).read_bytes() == (finished.folder / file).read_bytes()
 
+    # an environment's file is a reason to run again, and no other Python will do
+    again = (*files, "--use-conda", "--allowed-rules", *rules)
+    assert project.planned(*again) == set()
     changed = project.folder / "envs/report.yaml"
-    changed.write_text(changed.read_text() + "      # another file is another environment\n")
-    planned = {job.split()[0] for job in project.planned("--use-conda")}
-    assert planned == {"evaluation", "distributions", "attention", "comparison", "report",
-                       "provenance"}  # fmt: skip
-
     changed.write_text(changed.read_text().replace("python=3.13", "python=2.7"))
-    refused = project.run("--use-conda", check=False)
+    assert {job.split()[0] for job in project.planned(*again)} == {"comparison"}
+    refused = project.run(*again, check=False)
     assert refused.returncode
     assert "python 2.7.*" in refused.stderr
 
