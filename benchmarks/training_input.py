@@ -65,13 +65,14 @@ def ours(root: Path, head: str, epochs: int) -> None:
         root=root,
         experiment={
             **{"name": head, "model": "abmil", "head": head, "encoder": "any"},
-            "training": {"device": "cpu", "epochs": epochs},
+            "training": {"epochs": epochs},
         },
         seed=1,
         fold_index=0,
         model=root / "out/model.safetensors",
         config=root / "out/config.yaml",
         history=root / "out/history.csv",
+        running={"device": "cpu"},
     )
 
 

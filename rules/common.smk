@@ -180,7 +180,9 @@ def experiment(wildcards):
 
 def running_file(wildcards):
     """What decides no result of an experiment's jobs, or of its copy's with permuted labels."""
-    return f"{config['results']}/run/{wildcards.experiment.partition('.permuted')[0]}.json"
+    return (
+        f"{config['results']}/run/{wildcards.experiment.partition('.permuted')[0]}.json"
+    )
 
 
 def digest_with_model(stage):
@@ -223,7 +225,9 @@ def describe_run():
 
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
-    write_json(RUN, {**{key: config["features"][key] for key in keys}, "slides": slides})
+    write_json(
+        RUN, {**{key: config["features"][key] for key in keys}, "slides": slides}
+    )
     for name, settings in running(config).items():
         write_json(running_file(Namespace(experiment=name)), {"running": settings})
 

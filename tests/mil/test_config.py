@@ -9,7 +9,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from mil.config import ConfigError, encoders, experiments, fold_count, fold_files, load_config
+from mil.config import (
+    ConfigError,
+    encoders,
+    experiments,
+    fold_count,
+    fold_files,
+    load_config,
+    running,
+)
 from mil.config_encoders import OF_NETWORK, OF_WEIGHTS, TORCHSCRIPT, WEIGHTS, WITH_NETWORK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,6 +361,29 @@ def test_all_mistakes_are_told_at_once():
     assert len(problems(raw)) == 4
 
 
+def test_what_decides_no_result_goes_its_own_way():
+    config = load_config(
+        {
+            "results": "r",
+            "training": {"device": "cpu", "wandb": {"project": "mine"}},
+            "experiments": [
+                {"name": "a", "model": "abmil", "head": "cox"},
+                {"name": "b", "model": "abmil", "head": "nll",
+                 "training": {"device": "cuda", "tensorboard": False, "wandb": {"mode": "online"}}},
+            ],
+        },
+        SCHEMA,
+    )  # fmt: skip
+    assert running(config) == {
+        "a": {"device": "cpu", "tensorboard": "r/logs/tensorboard",
+              "wandb": {"project": "mine", "mode": "offline", "folder": "r/logs"}},
+        "b": {"device": "cuda", "tensorboard": None,
+              "wandb": {"project": "mine", "mode": "online", "folder": "r/logs"}},
+    }  # fmt: skip
+    for settings in experiments(config).values():
+        assert not {"device", "tensorboard", "wandb"} & set(settings["training"])
+
+
 def test_experiments_inherit_training():
     config = load_config(
         {
@@ -483,8 +514,8 @@ def test_options_of_the_schema_are_those_of_the_classes():
 def test_training_defaults_are_those_of_the_trainer():
     from mil.training.settings import TrainingSettings
 
-    running = {"device": "auto", "tensorboard": True, "wandb": {"project": None, "mode": "offline"}}
-    assert asdict(TrainingSettings()) | running == load_config({}, SCHEMA)["training"]
+    others = {"device": "auto", "tensorboard": True, "wandb": {"project": None, "mode": "offline"}}
+    assert asdict(TrainingSettings()) | others == load_config({}, SCHEMA)["training"]
 
 
 def test_the_order_of_keys_makes_no_difference():

@@ -107,6 +107,12 @@ def test_a_changed_training_parameter_of_one_experiment_trains_that_one(finished
     assert planned == {job for job in BEHIND_TRAINING if "nll" in job} | both
 
 
+def test_device_and_watchers_of_a_training_run_nothing_but_the_report_that_shows_them(finished):
+    training = yaml.safe_load((finished.folder / "config.yaml").read_text())["training"]
+    training |= {"device": "cpu", "tensorboard": False, "wandb": {"project": "mine"}}
+    assert finished.planned(*with_config(finished, training=training)) == REPORT
+
+
 def test_a_changed_label_deals_folds_again_and_trains_but_touches_no_slide(finished):
     def move(text):  # the first event of the table becomes later
         return re.sub(

@@ -81,7 +81,8 @@ def restore_times(times):
     import os
 
     for path, was in times.items():
-        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+        if path.exists():  # event files are named by the second they begin in
+            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
 def test_every_job_has_a_benchmark(finished):
@@ -90,6 +91,13 @@ def test_every_job_has_a_benchmark(finished):
     benchmarks = {p.relative_to(finished.folder / "results/benchmarks").with_suffix("")
                   for p in (finished.folder / "results/benchmarks").rglob("*.tsv")}  # fmt: skip
     assert logs == benchmarks
+
+
+def test_every_training_can_be_watched(finished):
+    folder = finished.folder / "results/logs/tensorboard"
+    for fold in (0, 1):
+        for name in ("advmil", "nll"):
+            assert len(list((folder / f"{name}/fold{fold}").glob("events.out.tfevents.*"))) == 1
 
 
 def test_no_result_holds_the_path_of_this_machine(finished):
