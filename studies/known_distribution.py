@@ -275,7 +275,8 @@ def _draw(drawn: Mapping[str, Trained]) -> Figure:
         draws = _draws(trained)
         for ax, name, colour in zip(column, GROUPS, (BLUE, VERMILLION), strict=False):
             grid = np.linspace(0, 120, 600)
-            ax.hist(draws[name].ravel(), bins, density=True, color=colour, alpha=0.55)
+            heights, _ = np.histogram(draws[name], bins, density=True)
+            ax.stairs(heights, bins, fill=True, color=colour, alpha=0.55)
             ax.plot(grid, density(name, grid), color=GREEN, label="truth")
             ax.set_xlabel("time, months")
             logit = np.log(np.expm1(draws[name] / trained.t_ref))
