@@ -94,7 +94,7 @@ def _write_tables(folder):
 def test_the_ablation_runs(tmp_path):
     _write_tables(tmp_path / "tables")
     out = tmp_path / "table.csv", tmp_path / "figure.svg"
-    names = ["discriminator loss", "last window", "empty clusters", "patch offsets"]
+    names = ["discriminator loss", "the four together", "empty clusters", "patch offsets"]
     pairs = {name: legacy_ablation.PAIRS[name] for name in names}
     legacy_ablation.run(tmp_path / "tables", tmp_path / "work", *out, [1], SHORT, 50, pairs)
     table = pd.read_csv(out[0])
@@ -103,7 +103,7 @@ def test_the_ablation_runs(tmp_path):
     np.testing.assert_allclose(
         table["difference"], table["corrected"] - table["legacy"], atol=2e-5, rtol=1e-6
     )
-    assert set(table.loc[table["switch"] == "last window", "metric"]) == {
+    assert set(table.loc[table["switch"] == "the four together", "metric"]) == {
         "C-index",
         "hinge error, days",
         "integrated Brier score",
