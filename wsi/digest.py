@@ -13,7 +13,7 @@ def code_digest(*modules: str) -> str:
     """Return 16 hexadecimal digits that change when the code of a stage changes.
 
     The sources of the modules and of every module of this project that they import, directly or
-    not, are hashed as syntax trees without docstrings and comments: editing prose re-runs nothing.
+    not, are hashed without docstrings, comments and layout: editing prose re-runs nothing.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def modules_behind(*modules: str) -> set[str]:
 
 @cache
 def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's syntax tree as text and the project's modules that it imports."""
+    """Return a module's code as text and the project's modules that it imports."""
     path = _source(module)
     if path is None:
         raise ModuleNotFoundError(f"{module} is no module of {', '.join(PACKAGES)}")
@@ -52,7 +52,8 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
         if name.split(".")[0] in PACKAGES and _source(name)
     }
     _drop_what_computes_nothing(tree)
-    return ast.dump(tree), tuple(sorted(imported))
+    # as source: unlike a dump, it is the same on every Python, whose upgrade re-runs nothing
+    return ast.unparse(tree), tuple(sorted(imported))
 
 
 @cache
