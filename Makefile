@@ -41,8 +41,8 @@ demo-null: .venv/runtime ## the same with permuted labels: no experiment may fin
 	$(SNAKEMAKE) null
 	@$(BIN)/python -m demo null $(RESULTS)
 
-test: .venv/test ## all tests but those marked slow or gpu
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+test: .venv/test ## all tests but those marked slow, gpu or slurm
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm"
 
 test-slow: .venv/test ## the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"
