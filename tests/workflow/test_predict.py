@@ -146,7 +146,7 @@ def test_a_cohort_beside_the_training_one_trains_nothing(finished):
     assert {job for job in planned if not job.startswith("beside: ")} == {
         *("tissue of X1", "patches of X1", "features of X1 (resnet50)", "graph of X1"),
         *("clusters of Q1 in beside", "usable slides of beside (resnet50)"),
-        "report",  # it shows the configuration
+        *("report", "provenance"),  # they show the configuration
     }
     assert planned >= {
         f"beside: predictions of {name}, model of fold {fold}"

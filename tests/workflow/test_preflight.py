@@ -25,7 +25,8 @@ def rows(project):
 
 def jobs(project):
     """Return the rules that have ever run."""
-    return {path.name.split(".")[0] for path in (project.folder / "results/logs").iterdir()}
+    logs = project.folder / "results/logs"
+    return {path.relative_to(logs).parts[0].split(".")[0] for path in logs.rglob("*.log")}
 
 
 def test_the_page_is_printed(checked):
