@@ -50,6 +50,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as SVG without date or random ids: the same content gives the same bytes."""
+    """Write a figure as SVG without date or random ids: the same content gives the same bytes.
+
+    The layout's solver goes through memory in no fixed order, and its last digits differ; names of
+    clipping paths are hashes of them. So axes are laid out first, and their places rounded.
+    """
     with house_style(), atomic(path) as partial:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            axes.set_position([round(edge, 6) for edge in axes.get_position().bounds])
         figure.savefig(partial, format="svg", metadata={"Date": None})
