@@ -191,7 +191,10 @@ def test_features_of_another_kind_are_refused(root, changes, words, tmp_path):
 def test_what_only_other_models_read_may_differ(root, tmp_path):
     shutil.copy(root / "further.csv", root / "others.csv")
     with_origin(root / "others.csv", neighbours=4, clusters_k=3, patch_um=250.0)
-    predict(root, "nll", cohort="others.csv", out=tmp_path)
+    predict(root, "nll", cohort="others.csv", out=tmp_path / "others")
+    predict(root, "nll", cohort="further.csv", out=tmp_path / "further")
+    found = [(tmp_path / name / "predictions.csv").read_bytes() for name in ("others", "further")]
+    assert found[0] == found[1]
 
 
 def test_features_of_another_width_are_refused(root, tmp_path):
