@@ -85,7 +85,9 @@ def _event_files(folder: Path, done: int):
 
     if not done:
         shutil.rmtree(folder, ignore_errors=True)
-    return SummaryWriter(str(folder), purge_step=done + 1)
+    # The writer names its file by the second: without more, one begun in the second of a kill
+    # would overwrite what the killed one told.
+    return SummaryWriter(str(folder), purge_step=done + 1, filename_suffix=f".epoch{done:06d}")
 
 
 def _wandb_run(asked: Mapping[str, Any], experiment: Mapping[str, Any], name: str, seal: str):
