@@ -12,6 +12,9 @@ from mil.problems import InputError
 REGION = 16
 """Rows ``16k .. 16k+15`` of a bag are the sixteen fine patches of coarse patch ``k``."""
 
+ROW_NUMBERS = ("edge_index", "edge_latent")
+PACKED = ("coords", "cluster", *ROW_NUMBERS, "edge_weight", "label", "instance_label")
+
 
 class BagError(InputError):
     """Bags that cannot be used; the sentences say whose, why, and what to do."""
@@ -27,7 +30,9 @@ class Bag:
     ------
     features [N, D] float; offsets [B + 1] int64, from 0 to N; coords [N, 2] int64, level-0 pixels,
     x then y; edge_index and edge_latent [2, E] int64, row numbers of the packed bag, source then
-    target; cluster [N] int64; ids: B patient ids.
+    target; edge_weight [E] float, of edge_index, 1 where absent; cluster [N] int64; label [B] or
+    [B, C] of the bags and instance_label [N] (1, 0, or -1 for unknown), which no model reads; ids:
+    B patient ids.
 
     Raises
     ------
@@ -39,7 +44,10 @@ class Bag:
     coords: Tensor | None = None
     edge_index: Tensor | None = None
     edge_latent: Tensor | None = None
+    edge_weight: Tensor | None = None
     cluster: Tensor | None = None
+    label: Tensor | None = None
+    instance_label: Tensor | None = None
     ids: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -49,10 +57,12 @@ class Bag:
         for index in torch.nonzero(self.offsets.diff() <= 0).flatten().tolist():
             name = self.ids[index] if self.ids else index
             raise BagError([f"bag {name}: no instance. Leave such a patient out of the cohort."])
-        for name in ("coords", "cluster"):
+        for name in ("coords", "cluster", "instance_label"):
             value = getattr(self, name)
             if value is not None and len(value) != rows:
                 raise BagError([f"{name} has {len(value)} rows for {rows} feature rows."])
+        if self.label is not None and len(self.label) != len(self):
+            raise BagError([f"{len(self.label)} labels for {len(self)} bags."])
 
     @classmethod
     def single(cls, features: Tensor, name: str = "", **others: Tensor | None) -> "Bag":
@@ -114,15 +124,15 @@ def pack(bags: Sequence[Bag]) -> Bag:
         starts.append(starts[-1] + len(bag.features))
 
     packed = {}
-    for name, axis in (("coords", 0), ("cluster", 0), ("edge_index", 1), ("edge_latent", 1)):
+    for name in PACKED:
         values = [getattr(bag, name) for bag in bags]
         if all(value is None for value in values):
             continue
         if any(value is None for value in values):
             raise BagError([f"only some of the bags have {name}."])
-        if axis == 1:
+        if name in ROW_NUMBERS:
             values = [value + start for value, start in zip(values, starts, strict=False)]
-        packed[name] = torch.cat(values, axis)
+        packed[name] = torch.cat(values, 1 if name in ROW_NUMBERS else 0)
 
     ends = [bag.offsets[1:] + start for bag, start in zip(bags, starts, strict=False)]
     return Bag(

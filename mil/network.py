@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mil.bags import Bag
-from mil.heads import build_head
+from mil.heads import HEADS, build_head
 from mil.models import build_model
 from mil.models.base import Embedding
 from mil.nn.segments import at_least_single
@@ -78,7 +78,13 @@ def build_network(
     fitted : what the head fitted on the training part.
     standardise : whether features are scaled.
     """
-    model = build_model(experiment["model"], in_dim, **experiment.get("model_options") or {})
+    head_class = HEADS.find(experiment["head"])
+    model = build_model(
+        experiment["model"],
+        in_dim,
+        outputs=head_class.outputs(fitted),
+        **experiment.get("model_options") or {},
+    )
     options = experiment.get("head_options") or {}
     head = build_head(experiment["head"], model.out_dim, dict(fitted), **options)
     return Network(model, head, FeatureScaling(in_dim) if standardise else None)

@@ -1,6 +1,6 @@
 """What every head is: output layers, loss, what is fitted, and what the output means."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -128,6 +128,23 @@ class Head(nn.Module):
     def fit(cls, time: NDArray, event: NDArray, **options: Any) -> dict[str, Any]:
         """Return what is fitted on the training part: plain numbers and lists, to be stored."""
         return {}
+
+    @classmethod
+    def outputs(cls, fitted: Mapping[str, Any]) -> int:
+        """Return the width C of the last layer."""
+        return 1
+
+    def read(self, logits: Tensor) -> Tensor:
+        """Return what logits [M, C], in the place of the last layer's, are as a raw output."""
+        return logits
+
+    def classes(self, labels: Labels) -> Tensor:
+        """Return which of C classes each patient is of, [B] int64, -1 where that is unknown.
+
+        For models whose instances learn a class (``BagModel.instance_loss``). A head without
+        classes knows none.
+        """
+        return torch.full((len(labels.event),), -1)
 
     def opponent(self, in_dim: int) -> Discriminator | None:
         """Return the discriminator this head trains against, or None."""

@@ -57,7 +57,11 @@ class CoxHead(Head):
 
     def forward(self, vector: Tensor, noise: Tensor) -> Tensor:
         """Return the log risk [B]."""
-        return self.layers(vector).squeeze(-1)
+        return self.read(self.layers(vector))
+
+    def read(self, logits: Tensor) -> Tensor:
+        """Return the log risk [M] of logits [M, 1]."""
+        return logits.squeeze(-1)
 
     def usable(self, labels: Labels) -> bool:
         """Return whether some event has somebody else at risk."""

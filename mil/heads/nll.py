@@ -1,5 +1,6 @@
 """Hazards of discrete time bins on a bag embedding."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,16 @@ class NLLHead(Head):
                 f"{int(np.sum(event))} training events; it takes two. Use another head or bins."
             )
         return {"edges": [float(edge) for edge in edges]}
+
+    @classmethod
+    def outputs(cls, fitted: Mapping[str, Any]) -> int:
+        """Return the number of bins, K."""
+        return len(fitted["edges"]) - 1
+
+    def classes(self, labels: Labels) -> Tensor:
+        """Return the bin [B] of an event; of a censored patient it is unknown, -1."""
+        bins = torch.from_numpy(assign_bins(labels.time.numpy(), self.edges))
+        return torch.where(labels.event, bins, -1)
 
     def forward(self, vector: Tensor, noise: Tensor) -> Tensor:
         """Return the logits [B, K]."""

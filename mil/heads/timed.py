@@ -62,9 +62,13 @@ class TimedHead(Head):
         """Return the last layer's output [B, S] for vectors [B, H] and noise [B, S, W]."""
         raise NotImplementedError
 
+    def read(self, logits: Tensor) -> Tensor:
+        """Return times [M, S] in units of ``t_ref`` of the last layer's output [M, S]."""
+        return OUTPUTS[self.output](logits)
+
     def forward(self, vector: Tensor, noise: Tensor) -> Tensor:
         """Return times [B, S] in units of ``t_ref``."""
-        return OUTPUTS[self.output](self.logits(vector, noise))
+        return self.read(self.logits(vector, noise))
 
     def scaled(self, labels: Labels) -> Tensor:
         """Return the observed times [B] in units of ``t_ref``, float32."""

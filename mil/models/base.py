@@ -1,11 +1,30 @@
 """What every model is: a function from a bag to an embedding. It never knows what is predicted."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mil.bags import Bag
+
+
+@dataclass
+class Auxiliary:
+    """Outputs besides those of the head that shall fit the labels of bags too.
+
+    Shapes
+    ------
+    logits [M, C]: in the place of the head's last layer. bag [M]: whose label each shall fit.
+
+    Attributes
+    ----------
+    weight : of the head's loss of these outputs, a mean over all M.
+    """
+
+    logits: Tensor
+    bag: Tensor
+    weight: float
 
 
 @dataclass
@@ -14,17 +33,51 @@ class Embedding:
 
     Shapes
     ------
-    vector [B, H]: what a head predicts from. scores [N]: raw instance scores, before the softmax
-    over the bag. penalty [B]: the model's own, already weighted term of the training loss, if any.
+    vector [B, H]: what a head predicts from. scores [N]: raw instance scores (see
+    ``BagModel.scores_are``). penalties: the model's own terms of the training loss by name, each
+    [B] and weighted already. instance_logits [N, C]: of a model that classifies instances.
+    class_scores [N, C]: raw attention of a model with a branch a class; scores then hold the
+    largest. pooled [N, H]: what the softmax of the scores averages to ``vector``, of models that
+    end so: an instance's share of a linear head's logit follows from it. samples [N, M]: of models
+    whose attention is random, M draws of its weights on pooled. auxiliary: further outputs.
     """
 
     vector: Tensor
     scores: Tensor
-    penalty: Tensor | None = None
+    penalties: dict[str, Tensor] = field(default_factory=dict)
+    instance_logits: Tensor | None = None
+    class_scores: Tensor | None = None
+    pooled: Tensor | None = None
+    samples: Tensor | None = None
+    auxiliary: Auxiliary | None = None
+
+    def detached(self) -> "Embedding":
+        """Return what ``BagModel.observe`` may look at: vector, scores and instance logits."""
+        logits = None if self.instance_logits is None else self.instance_logits.detach()
+        pooled = None if self.pooled is None else self.pooled.detach()
+        return Embedding(
+            self.vector.detach(), self.scores.detach(), instance_logits=logits, pooled=pooled
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published form of a model.
+
+    Attributes
+    ----------
+    options : of the model's constructor.
+    training : settings of the training by their names in the configuration.
+    """
+
+    options: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BagModel(nn.Module):
     """Base of all models.
+
+    A model that has a part for each output of the head takes their number as ``outputs``.
 
     Attributes
     ----------
@@ -33,6 +86,11 @@ class BagModel(nn.Module):
     reads_regions : rows ``16k .. 16k+15`` of its bags must be the regions of a slide.
     order_free : reordering a bag's instances (its regions and the instances inside each, for a
         model that reads regions) leaves its vector unchanged.
+    scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
+        ``evidence``, which is read as it is.
+    observes : ``observe`` does something.
+    bag_weight : weight of the head's loss on the vector, beside that of other terms.
+    presets : published forms by name, ``paper`` and ``torchmil``.
     """
 
     name: str
@@ -40,7 +98,24 @@ class BagModel(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     reads_regions: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
+    scores_are: ClassVar[str] = "attention"
+    observes: ClassVar[bool] = False
+    bag_weight: float = 1.0
+    presets: ClassVar[Mapping[str, Preset]] = {}
 
     def forward(self, bag: Bag) -> Embedding:
         """Return the embedding of each bag."""
         raise NotImplementedError
+
+    def instance_loss(self, embedding: Embedding, bag: Bag, classes: Tensor) -> Tensor | None:
+        """Return the weighted loss [B] of instances, or None for a model without.
+
+        Parameters
+        ----------
+        embedding : of the bag, from ``forward``.
+        classes : [B] int64, what class each bag is of, -1 where that is unknown.
+        """
+        return None
+
+    def observe(self, embedding: Embedding, bag: Bag, classes: Tensor) -> None:
+        """Take note of bags after the step they were part of; for what is not learnt by descent."""

@@ -5,9 +5,10 @@ holds the activations of one, and the gradients add up to those of the whole win
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
 from mil.heads.base import Labels
+from mil.models.base import Auxiliary
 from mil.network import Network
 from mil.nn.instance_linear import kept_products
 from mil.nn.segments import at_least_single
@@ -172,10 +174,11 @@ class Stepper:
         noise = self._noise(labels)
         self.network.train()
         self.optimiser.zero_grad()
-        slope, known = None, int(labels.known.sum())
+        model, known = self.network.model, int(labels.known.sum())
+        slopes = None
         if head.compares_patients and len(window) > 1 and known:
-            slope, record.loss = self._slope(window, labels, noise)
-        outputs, supervised, opposed = [], 0.0, 0.0
+            slopes, record.loss = self._slopes(window, labels, noise)
+        outputs, supervised, opposed, seen = [], 0.0, 0.0, []
         for places, bag in self._groups(window):
             device = bag.features.device
             with self._mixed():
@@ -183,14 +186,22 @@ class Stepper:
             share = len(bag) / len(labels.event)  # all terms but a comparing loss are means
             part = labels.at(places)
             loss = output.new_zeros(())
-            if slope is not None:
-                loss = (output * slope[places].to(device)).sum()  # its gradient is the loss's
+            if slopes is not None:  # its gradient is the loss's
+                slope, of_auxiliary = slopes.popleft()
+                loss = (output * slope.to(device)).sum()
+                if of_auxiliary is not None:
+                    logits = at_least_single(embedding.auxiliary.logits)
+                    loss = loss + (logits * of_auxiliary.to(device)).sum()
             elif part.known.any():
-                told = head.loss(*_labelled(output.cpu(), part))
+                told = self._told(output.cpu(), _on_cpu(embedding.auxiliary), part)
                 loss = (int(part.known.sum()) / known) * told.to(device)
                 supervised += loss.item()
-            if embedding.penalty is not None:
-                loss = loss + share * at_least_single(embedding.penalty).mean()
+            for penalty in embedding.penalties.values():
+                loss = loss + share * at_least_single(penalty).mean()
+            classes = head.classes(part).to(device)
+            of_instances = model.instance_loss(embedding, bag, classes)
+            if of_instances is not None:
+                loss = loss + share * at_least_single(of_instances).mean()
             if self.discriminator is not None:
                 self.discriminator.eval()
                 with frozen(self.discriminator):
@@ -202,11 +213,15 @@ class Stepper:
                 opposed += adversarial.item()
             self.scaler.scale(loss).backward()
             outputs.append(output.detach().cpu())
+            if model.observes:
+                seen.append((embedding.detached(), bag, classes))
         self.scaler.unscale_(self.optimiser)
         add_l1_gradient(self.network, self.l1)
         self._update(self.optimiser, record)
+        for one in seen:
+            model.observe(*one)
 
-        if slope is None and known:
+        if slopes is None and known:
             record.loss = supervised
         if self.discriminator is not None:
             record.adversarial_loss = opposed
@@ -216,21 +231,46 @@ class Stepper:
         if record.output is None:
             record.output = torch.cat(outputs)
 
-    def _slope(self, window: Window, labels: Labels, noise: Tensor) -> tuple[Tensor, float]:
+    def _told(self, output: Tensor, auxiliary: Auxiliary | None, labels: Labels) -> Tensor:
+        """Return the loss of what labels say of outputs and auxiliary ones, all on the CPU."""
+        head = self.network.head
+        loss = self.network.model.bag_weight * head.loss(*_labelled(output, labels))
+        if auxiliary is not None:
+            told = head.loss(*_labelled(head.read(auxiliary.logits), labels.at(auxiliary.bag)))
+            loss = loss + auxiliary.weight * told
+        return loss
+
+    def _slopes(
+        self, window: Window, labels: Labels, noise: Tensor
+    ) -> tuple[deque[tuple[Tensor, Tensor | None]], float]:
         """Return the gradient of a loss over all patients by every output, and the loss.
 
-        Random numbers are put back afterwards: the pass that follows has the same dropout, and so
-        the same outputs.
+        For every group of the window there are the gradients by its outputs and by its auxiliary
+        logits, if any. Random numbers are put back afterwards: the pass that follows has the same
+        dropout, and so the same outputs.
         """
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(gpus), torch.no_grad(), self._mixed():
-            outputs = [
-                self.network(bag, noise[places].to(self.device))[0].cpu()
-                for places, bag in self._groups(window)
-            ]
-        output = torch.cat(outputs).requires_grad_()
-        loss = self.network.head.loss(*_labelled(output, labels))
-        return torch.autograd.grad(loss, output)[0], loss.item()
+            outputs, others = [], []
+            for places, bag in self._groups(window):
+                output, embedding = self.network(bag, noise[places].to(self.device))
+                outputs.append(output.cpu())
+                if embedding.auxiliary is not None:
+                    other = _on_cpu(embedding.auxiliary)
+                    others.append(replace(other, bag=other.bag + places.start))
+        output, auxiliary = torch.cat(outputs).requires_grad_(), None
+        if others:
+            logits = torch.cat([other.logits for other in others]).requires_grad_()
+            bags = torch.cat([other.bag for other in others])
+            auxiliary = Auxiliary(logits, bags, others[0].weight)
+        loss = self._told(output, auxiliary, labels)
+        sizes = [len(one) for one in outputs]
+        if auxiliary is None:
+            (slope,) = torch.autograd.grad(loss, output)
+            return deque((one, None) for one in slope.split(sizes)), loss.item()
+        slope, other = torch.autograd.grad(loss, (output, auxiliary.logits))
+        parts = other.split([len(one.logits) for one in others])
+        return deque(zip(slope.split(sizes), parts, strict=True)), loss.item()
 
     def _mixed(self) -> torch.autocast:
         """Compute in the chosen precision what can be; what must not be stays in float32."""
@@ -252,6 +292,14 @@ class Stepper:
     def _noise(self, labels: Labels) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
         return self.network.head.noise(len(labels.event), 1, self.noise)
+
+
+def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:
+    """Return auxiliary outputs on the CPU, where losses are computed, in float32 or better."""
+    if auxiliary is None:
+        return None
+    logits = at_least_single(auxiliary.logits).cpu()
+    return replace(auxiliary, logits=logits, bag=auxiliary.bag.cpu())
 
 
 def _labelled(output: Tensor, labels: Labels) -> tuple[Tensor, Labels]:

@@ -58,8 +58,8 @@ def test_gradient_reaches_every_parameter(model):
     bag = pack([example_bag(64, WIDTH, seed) for seed in range(4)])
     embedding = model(bag)
     loss = embedding.vector.square().sum()
-    if embedding.penalty is not None:
-        loss = loss + embedding.penalty.sum()
+    for penalty in embedding.penalties.values():
+        loss = loss + penalty.sum()
     loss.backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None]
     # a bias just before a softmax over instances cannot matter: its gradient exists and is about 0
