@@ -171,6 +171,8 @@ class BagFolder:
         if "coords" in needs:
             coords = [read_features(slide.features)[1] for slide in slides]
             others["coords"] = torch.from_numpy(np.concatenate(coords))
+            number = [i for patient in patients for i in range(len(self._slides[patient]))]
+            others["slide"] = torch.tensor(np.repeat(number, [s.patches for s in slides]))
         if "graph" in needs:
             others |= _union([_read_graph(slide) for slide in slides], starts)
         if "cluster" in needs:

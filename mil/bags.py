@@ -13,7 +13,7 @@ REGION = 16
 """Rows ``16k .. 16k+15`` of a bag are the sixteen fine patches of coarse patch ``k``."""
 
 ROW_NUMBERS = ("edge_index", "edge_latent")
-PACKED = ("coords", "cluster", *ROW_NUMBERS, "edge_weight", "label", "instance_label")
+PACKED = ("coords", "slide", "cluster", *ROW_NUMBERS, "edge_weight", "label", "instance_label")
 
 
 class BagError(InputError):
@@ -29,10 +29,10 @@ class Bag:
     Shapes
     ------
     features [N, D] float; offsets [B + 1] int64, from 0 to N; coords [N, 2] int64, level-0 pixels,
-    x then y; edge_index and edge_latent [2, E] int64, row numbers of the packed bag, source then
-    target; edge_weight [E] float, of edge_index, 1 where absent; cluster [N] int64; label [B] or
-    [B, C] of the bags and instance_label [N] (1, 0, or -1 for unknown), which no model reads; ids:
-    B patient ids.
+    x then y; slide [N] int64, which of its bag's slides, from 0; edge_index and edge_latent [2, E]
+    int64, row numbers of the packed bag, source then target; edge_weight [E] float, of edge_index,
+    1 where absent; cluster [N] int64; label [B] or [B, C] of the bags and instance_label [N] (1, 0,
+    or -1 for unknown), which no model reads; ids: B patient ids.
 
     Raises
     ------
@@ -42,6 +42,7 @@ class Bag:
     features: Tensor
     offsets: Tensor
     coords: Tensor | None = None
+    slide: Tensor | None = None
     edge_index: Tensor | None = None
     edge_latent: Tensor | None = None
     edge_weight: Tensor | None = None
@@ -57,7 +58,7 @@ class Bag:
         for index in torch.nonzero(self.offsets.diff() <= 0).flatten().tolist():
             name = self.ids[index] if self.ids else index
             raise BagError([f"bag {name}: no instance. Leave such a patient out of the cohort."])
-        for name in ("coords", "cluster", "instance_label"):
+        for name in ("coords", "slide", "cluster", "instance_label"):
             value = getattr(self, name)
             if value is not None and len(value) != rows:
                 raise BagError([f"{name} has {len(value)} rows for {rows} feature rows."])

@@ -1,5 +1,6 @@
 """A sparse graph of instances, and products with it."""
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from mil.bags import Bag, BagError
 from mil.nn.segments import at_least_single, segment_ids, segment_sum
 
 NORMALISATIONS = ("sym", "row")
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ class Adjacency:
         """Return A x [N, ...] without a gradient."""
         flat = x.reshape(len(x), -1)  # [N, F]
         matrix = torch.sparse_csr_tensor(
-            self.offsets, self.source, self.weight.to(x.dtype), (len(self), len(self))
+            self.offsets,
+            self.source,
+            self.weight.to(x.dtype),
+            (len(self), len(self)),
+            check_invariants=False,
         )
         return (matrix @ flat).reshape(x.shape)
 
