@@ -56,7 +56,8 @@ def _step(coords: np.ndarray) -> float:
     distances = np.sort(np.concatenate(steps))
     if len(distances):
         # Of a step that is no whole number of pixels, corners are rounded and distances differ by 1
-        first, end = (np.searchsorted(distances, distances + by, "left") for by in (0, 2))
+        first = np.searchsorted(distances, distances)
+        end = np.searchsorted(distances, distances + np.minimum(1.5, distances / 2))
         most = np.argmax(end - first)
         return float(distances[first[most] : end[most]].mean())
     apart = coords[coords > 0]  # no two share a row or a column
