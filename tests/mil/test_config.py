@@ -338,7 +338,7 @@ def test_without_a_slide_table_nothing_is_trained():
         (
             {"experiments": [{"name": "a", "model": "abmil", "head": "coxx"}]},
             "config.yaml: experiments[0].head is the text 'coxx'; it must be one of adversarial, "
-            "cox, nll, time; did you mean cox?",
+            "classes, cox, nll, ordinal, regression, time; did you mean cox?",
         ),
         (
             {"experiments": [{"name": "a/b", "model": "abmil", "head": "cox"}]},
