@@ -213,7 +213,6 @@ class Head(nn.Module):
         """Return what logits [M, C], in the place of the last layer's, are as a raw output."""
         return logits
 
-<<<<<<< HEAD
     def take_outputs(self, model: str) -> None:
         """Leave the layers out: ``model`` gives their outputs itself (``BagModel.gives_outputs``).
 
@@ -223,10 +222,7 @@ class Head(nn.Module):
         """
         self.layers = nn.Identity()
 
-    def classes(self, labels: Labels) -> Tensor:
-=======
     def classes(self, labels: Labels | Targets) -> Tensor:
->>>>>>> dat
         """Return which of C classes each patient is of, [B] int64, -1 where that is unknown.
 
         For models whose instances learn a class (``BagModel.instance_loss``). A head without
