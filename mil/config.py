@@ -83,6 +83,7 @@ def check_config(
         ({"experiments"}, lambda: _check_semi_supervised(config["experiments"])),
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
+        ({"experiments"}, lambda: _check_heads(config["experiments"], schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
@@ -357,6 +358,17 @@ def _check_clusters(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
             yield (
                 f"experiments[{position}].model_options.clusters is {options['clusters']}, but "
                 f"clusters.k is {k}; without mask_empty they must be the same."
+            )
+
+
+def _check_heads(entries: list[Mapping[str, Any]], schema: Mapping[str, Any]) -> Iterator[str]:
+    models = schema["$defs"]["models"]
+    for position, entry in enumerate(entries):
+        if entry["head"] == "adversarial" and models[entry["model"]].get("gives_outputs"):
+            yield (
+                f"experiments[{position}].head is adversarial, but model {entry['model']} gives "
+                "outputs itself and leaves no layer for noise; take head: time, or a model that "
+                "gives a vector (abmil)."
             )
 
 

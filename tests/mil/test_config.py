@@ -562,6 +562,22 @@ def test_options_of_the_schema_are_those_of_the_classes():
             }, name
 
 
+def test_models_that_give_outputs_are_told_in_the_schema():
+    from mil.models import MODELS
+
+    for name in MODELS.names():
+        told = schema["$defs"]["models"][name].get("gives_outputs", False)
+        assert told == MODELS.find(name).gives_outputs, name
+
+
+def test_noise_needs_a_layer():
+    entry = {"name": "a", "model": "clam_mb", "head": "adversarial"}
+    assert problems({"experiments": [entry]}) == [
+        "config.yaml: experiments[0].head is adversarial, but model clam_mb gives outputs itself "
+        "and leaves no layer for noise; take head: time, or a model that gives a vector (abmil)."
+    ]
+
+
 def test_presets_of_the_schema_are_those_of_the_models():
     from mil.models import MODELS
 

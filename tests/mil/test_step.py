@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mil.bags import pack
 from mil.heads import head_names
 from mil.heads.base import Labels, Targets
-from mil.models import model_names
+from mil.models import MODELS, model_names
 from mil.network import build_network
 from mil.nn import instance_linear
 from mil.nn.instance_linear import InstanceLinear
@@ -35,6 +35,16 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
         noise=torch.Generator().manual_seed(1),
         precision=precision,
     )
+
+
+def pairs(*heads):
+    """Every model with each of the heads; without a layer of its own noise has nowhere to go."""
+    return [
+        (model, head)
+        for model in model_names()
+        for head in heads
+        if not (head == "adversarial" and MODELS.find(model).gives_outputs)
+    ]
 
 
 def state(module):
@@ -164,8 +174,7 @@ def test_decay_of_adamw_is_beside_the_gradient():
     assert moved["adamw"] == pytest.approx(0.1 + 0.1 * 0.5, abs=1e-6)
 
 
-@pytest.mark.parametrize("model", model_names())
-@pytest.mark.parametrize("head", ["adversarial", "cox"])
+@pytest.mark.parametrize(("model", "head"), pairs("adversarial", "cox"))
 def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatch, model, head):
     """Both passes over a window have the same weights; the second takes the first's product."""
     states, work = [], []
@@ -181,8 +190,9 @@ def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatc
         kept = [m for m in s.network.modules() if getattr(m, "products", None) is not None]
         assert not kept  # memory is given back
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    first = next(m for m in s.network.model.modules() if isinstance(m, InstanceLinear))
-    assert work[0] - work[1] == 2 * (2 * 128 * first.in_features * first.out_features)
+    layers = [m for m in s.network.model.modules() if isinstance(m, InstanceLinear)]
+    spared = sum(2 * 128 * layer.in_features * layer.out_features for layer in layers)
+    assert work[0] - work[1] == 2 * spared
 
 
 APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]
