@@ -213,6 +213,15 @@ class Head(nn.Module):
         """Return what logits [M, C], in the place of the last layer's, are as a raw output."""
         return logits
 
+    def take_outputs(self, model: str) -> None:
+        """Leave the layers out: ``model`` gives their outputs itself (``BagModel.gives_outputs``).
+
+        Raises
+        ------
+        HeadError : a head that is nothing without its layers.
+        """
+        self.layers = nn.Identity()
+
     def classes(self, labels: Labels | Targets) -> Tensor:
         """Return which of C classes each patient is of, [B] int64, -1 where that is unknown.
 
