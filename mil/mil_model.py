@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mil.bags import Bag
-from mil.data.padding import packed, spread
+from mil.data.padding import mask_of, packed, spread
 from mil.heads import HEADS
 from mil.heads.base import Estimate, Labels, Prediction, Probabilities, Targets
 from mil.models import find_preset
@@ -151,11 +151,20 @@ class MILModel(nn.Module):
         """
         bag = packed(batch)
         mask = batch.get("mask")
-        mask = bag.features.new_ones(batch["X"].shape[:2]) if mask is None else mask
-        return self.padded_output(bag, mask.bool())
+        if mask is None:
+            mask = torch.ones(batch["X"].shape[:2], device=batch["X"].device)
+        return self.of_bag(bag, mask.bool())
 
-    def padded_output(self, bag: Bag, mask: Tensor) -> Output:
-        """Return what the network says of packed bags, for instances where ``mask`` [B, N] is."""
+    def of_bag(self, bag: Bag, mask: Tensor | None = None) -> Output:
+        """Return what the network says of packed bags.
+
+        Parameters
+        ----------
+        bag : with its ``label``, if any, as ``Y`` of ``forward``.
+        mask : [B, N], where the instances of the bags are in what is returned; by default at the
+            beginning of each row.
+        """
+        mask = mask_of(bag) if mask is None else mask
         bag = self.network.scaled(bag)
         generator = self._noise
         if not self.training:

@@ -4,6 +4,7 @@ from mil.datasets.array_files import ArrayFiles
 from mil.datasets.assumption import false_frequency, multi_concept, single_concept
 from mil.datasets.base import BagDataset, InMemory
 from mil.datasets.folder import FolderBags, write_bags
+from mil.datasets.instance_table import instance_table
 from mil.datasets.label_tables import read_labels, read_split
 from mil.datasets.labelled_set import bags_of_samples
 from mil.datasets.published import camelyon16, clam, panda, rsna, tad, trident
@@ -23,6 +24,7 @@ __all__ = [
     "camelyon16",
     "clam",
     "false_frequency",
+    "instance_table",
     "multi_concept",
     "panda",
     "read_labels",
