@@ -48,7 +48,14 @@ class Output:
 
     @property
     def loss(self) -> Tensor:
-        """The sum of the losses."""
+        """The sum of the losses.
+
+        Raises
+        ------
+        mil.problems.InputError : there is none.
+        """
+        if not self.losses:
+            raise InputError(["no loss: no bag has a label. Give Y, one known at least."])
         return sum(self.losses.values())
 
 

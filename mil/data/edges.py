@@ -4,7 +4,7 @@ Every function returns edges [2, E] int64, source then target, in rows of the pa
 joins an instance to itself, or instances of different bags or, but for features, slides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -58,7 +58,7 @@ def nearest_edges(bag: Bag, k: int = 8) -> Tensor:
     ------
     mil.bags.BagError : bags without coordinates.
     """
-    return _by_part(_slides(bag, "nearest_edges"), lambda rows, xy: _listed(rows, xy, k))
+    return _by_slide(bag, "nearest_edges", lambda xy: listed_edges(spatial_neighbours(xy, k)))
 
 
 def radius_edges(bag: Bag, radius: float) -> Tensor:
@@ -70,10 +70,10 @@ def radius_edges(bag: Bag, radius: float) -> Tensor:
     """
     from scipy.spatial import cKDTree
 
-    def within(rows: np.ndarray, xy: np.ndarray) -> np.ndarray:
-        return _both(rows[cKDTree(xy).query_pairs(radius, output_type="ndarray").T])
+    def within(xy: np.ndarray) -> np.ndarray:
+        return _both(cKDTree(xy).query_pairs(radius, output_type="ndarray").T)
 
-    return _by_part(_slides(bag, "radius_edges"), within)
+    return _by_slide(bag, "radius_edges", within)
 
 
 def delaunay_edges(bag: Bag) -> Tensor:
@@ -85,7 +85,7 @@ def delaunay_edges(bag: Bag) -> Tensor:
     ------
     mil.bags.BagError : bags without coordinates.
     """
-    return _by_part(_slides(bag, "delaunay_edges"), _triangulated)
+    return _by_slide(bag, "delaunay_edges", _triangulated)
 
 
 def feature_edges(bag: Bag, k: int = 8) -> Tensor:
@@ -94,8 +94,10 @@ def feature_edges(bag: Bag, k: int = 8) -> Tensor:
     Similar is by cosine; slides of a bag are compared with each other.
     """
     unit = normalize(bag.features.float(), dim=1).cpu().numpy()
-    parts = (np.arange(start, end) for start, end in pairwise(bag.offsets.tolist()))
-    edges = [_renumbered(rows, latent_neighbours(unit[rows], k)) for rows in parts]
+    edges = [
+        start + listed_edges(latent_neighbours(unit[start:end], k))
+        for start, end in pairwise(bag.offsets.tolist())
+    ]
     return torch.from_numpy(np.concatenate(edges, axis=1)).to(bag.features.device)
 
 
@@ -136,35 +138,19 @@ def _instances(pairs: np.ndarray, cell: np.ndarray, count: np.ndarray) -> np.nda
     return np.concatenate([edges, edges[::-1]], axis=1)
 
 
-Part = tuple[np.ndarray, np.ndarray]
-"""Rows [n] of the packed bag, and their coordinates [n, 2]."""
-
-
-def _slides(bag: Bag, reader: str) -> Iterator[Part]:
-    """Yield the rows and coordinates of every slide of every bag."""
+def _by_slide(bag: Bag, reader: str, join: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    """Return the edges that ``join`` makes of the coordinates [n, 2] of each slide of each bag."""
     if bag.coords is None:
         who = f"bag {bag.ids[0]}" if bag.ids else "the bag"
         raise BagError([f"{who}: no coordinates, which {reader} reads. Load them (coords)."])
     coords = bag.coords.cpu().numpy()
     slides = np.zeros(len(coords), np.int64) if bag.slide is None else bag.slide.cpu().numpy()
+    edges = []
     for start, end in pairwise(bag.offsets.tolist()):
         for slide in np.unique(slides[start:end]):
             rows = start + np.flatnonzero(slides[start:end] == slide)
-            yield rows, coords[rows]
-
-
-def _by_part(parts: Iterator[Part], join) -> Tensor:
-    edges = [np.asarray(join(rows, xy), np.int64).reshape(2, -1) for rows, xy in parts]
-    return torch.from_numpy(np.concatenate(edges, axis=1))
-
-
-def _listed(rows: np.ndarray, xy: np.ndarray, k: int) -> np.ndarray:
-    return _renumbered(rows, spatial_neighbours(xy, k))
-
-
-def _renumbered(rows: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Return edges [2, n k] in rows of the packed bag of neighbours [n, k] among ``rows``."""
-    return rows[listed_edges(neighbours)]
+            edges.append(rows[join(coords[rows])])
+    return torch.from_numpy(np.concatenate(edges, axis=1)).to(bag.features.device)
 
 
 def _both(pairs: np.ndarray) -> np.ndarray:
@@ -172,7 +158,8 @@ def _both(pairs: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([pairs, pairs[::-1]], axis=1), axis=1)
 
 
-def _triangulated(rows: np.ndarray, xy: np.ndarray) -> np.ndarray:
+def _triangulated(xy: np.ndarray) -> np.ndarray:
+    """Return the edges [2, E] of Delaunay's triangulation of points [n, 2]."""
     from scipy.spatial import Delaunay, QhullError
 
     places, first, place = np.unique(xy, axis=0, return_index=True, return_inverse=True)
@@ -183,4 +170,4 @@ def _triangulated(rows: np.ndarray, xy: np.ndarray) -> np.ndarray:
         pairs = np.stack([np.arange(len(places) - 1), np.arange(1, len(places))], axis=1)
     same = np.stack([first[place.ravel()], np.arange(len(xy))])
     joined = np.concatenate([first[pairs.T], same[:, same[0] != same[1]]], axis=1)
-    return _both(rows[joined])
+    return _both(joined)

@@ -62,6 +62,7 @@ class FolderBags(BagDataset):
         self.given = labels
         self.binary, self.ordered, self.xy = binary, ordered, xy
         self.cache = cache
+        self._labelled = labels is not None or bool({"labels", "inst_labels"} & files.keys())
         self._cached: OrderedDict[str, Bag] = OrderedDict()
         problems = [
             f"{files.folder}: no file of bag {name} ({name}{files.ending}.npy, .h5 or .pt)."
@@ -85,7 +86,7 @@ class FolderBags(BagDataset):
     @cached_property
     def labels(self) -> Tensor | None:
         """Labels [n] or [n, K] of the bags, or None where there are none at all."""
-        if self.given is None and not {"labels", "inst_labels"} & self.files.keys():
+        if not self._labelled:
             return None
         return torch.cat([self._label(name) for name in self.names])
 
@@ -109,7 +110,7 @@ class FolderBags(BagDataset):
             torch.from_numpy(features),
             name,
             coords=None if coords is None else torch.from_numpy(coords),
-            label=None if self.labels is None else self._label(name),
+            label=self._label(name) if self._labelled else None,
             instance_label=self._instance_label(name, len(features)),
         )
 
@@ -157,7 +158,7 @@ class FolderBags(BagDataset):
 
     def _instance_label(self, name: str, n: int) -> Tensor | None:
         if "inst_labels" not in self.files:
-            if self.labels is None or not self.binary:
+            if not (self._labelled and self.binary):
                 return None
             negative = not self._label(name).any()
             return torch.full((n,), 0 if negative else -1)

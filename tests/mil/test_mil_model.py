@@ -156,6 +156,8 @@ def test_patients_without_a_label_add_nothing():
     torch.testing.assert_close(model(**batch).loss, model(**known).loss)
     batch["Y"] = torch.full((3,), torch.nan)
     assert model(**batch).losses == {}
+    with pytest.raises(InputError, match="no bag has a label"):
+        _ = model(**batch).loss
 
 
 def test_heads_of_survival():
