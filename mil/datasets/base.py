@@ -15,11 +15,11 @@ class BagDataset(Sequence[Bag]):
     Attributes
     ----------
     names : of the bags, in their order.
-    labels : [n] of the bags, or [n, C].
+    labels : [n] of the bags, or [n, C]; None of bags without.
     """
 
     names: tuple[str, ...]
-    labels: Tensor
+    labels: Tensor | None
 
     def __len__(self) -> int:
         """Return the number of bags."""
@@ -41,7 +41,7 @@ class Subset(BagDataset):
         self.whole = whole
         self.indices = [int(index) for index in indices]
         self.names = tuple(whole.names[index] for index in self.indices)
-        self.labels = whole.labels[self.indices]
+        self.labels = None if whole.labels is None else whole.labels[self.indices]
 
     def __getitem__(self, index: int) -> Bag:
         """Return a bag."""
@@ -49,12 +49,13 @@ class Subset(BagDataset):
 
 
 class InMemory(BagDataset):
-    """Bags that are there already, each with its name (``ids``) and its label."""
+    """Bags that are there already, each with its name (``ids``) and, if any, its label."""
 
     def __init__(self, bags: Iterable[Bag]) -> None:
         self.bags = list(bags)
         self.names = tuple(name for bag in self.bags for name in bag.ids)
-        self.labels = torch.cat([bag.label for bag in self.bags])
+        labels = [bag.label for bag in self.bags]
+        self.labels = None if any(label is None for label in labels) else torch.cat(labels)
 
     def __getitem__(self, index: int) -> Bag:
         """Return a bag."""
