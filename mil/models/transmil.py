@@ -16,7 +16,6 @@ from mil.nn.nystrom import NystromAttention
 from mil.nn.ppeg import PPEG
 from mil.nn.recompute import recomputed
 from mil.nn.segments import segment_ids
-from mil.problems import InputError, did_you_mean
 
 LAYOUTS = ("sorted", "true_grid", "list")
 
@@ -92,7 +91,7 @@ class TransMIL(BagModel):
                 "mask_padding": False,
                 "fixed_landmarks": True,
             },
-            {"learning_rate": 1e-4, "epochs": 50, "window": 1},
+            {"learning_rate": 1e-4, "epochs": 50, "window": 1, "weight_decay": 0.0, "l1": 0.0},
         ),
     }
 
@@ -112,11 +111,7 @@ class TransMIL(BagModel):
         fixed_landmarks: bool = False,
     ) -> None:
         super().__init__()
-        if layout not in LAYOUTS:
-            hint = did_you_mean(layout, LAYOUTS) or "."
-            raise InputError(
-                [f"model 'transmil': layout is {layout!r}{hint} Known: {', '.join(LAYOUTS)}."]
-            )
+        self.check("layout", layout, LAYOUTS)
         self.layout = layout
         self.order_free = layout != "list"
         self.needs = ("coords",) if self.order_free else ()

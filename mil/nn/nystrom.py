@@ -128,20 +128,22 @@ class NystromAttention(nn.Module):
         n = len(qkv)
         m = self.landmarks if self.fixed else min(self.landmarks, n)
         length = -(-n // m)
-        missing = m * length - n  # in front of the first instance
+        padding = m * length - n  # in front of the first instance
         q, k, v = split_heads(qkv, self.heads)  # [1, h, n, d]
-        if self.mask_padding:
-            empty, missing = divmod(missing, length)
-            m -= empty
-        full = pad(torch.stack([q, k]), (0, 0, missing, 0))  # [2, 1, h, m l, d]
-        means = at_least_single(full).unflatten(3, (m, length)).sum(4) / length
-        if self.mask_padding:
-            share = means.new_ones(m, 1)
-            share[0] = length / (length - missing)  # of the first run just the rest is there
-            means = means * share
-        else:
-            k, v = full[1], pad(v, (0, 0, missing, 0))
-        return Landmarks(q, k, v, *means.to(q.dtype))
+        q_mean, k_mean = (self._means(x, length, padding) for x in (q, k))
+        if not self.mask_padding:
+            k, v = (pad(x, (0, 0, padding, 0)) for x in (k, v))
+        return Landmarks(q, k, v, q_mean, k_mean)
+
+    def _means(self, x: Tensor, length: int, padding: int) -> Tensor:
+        """Return the means [1, h, m, d] of runs of x [1, h, n, d] behind so much padding."""
+        empty, missing = divmod(padding, length)
+        first, rest = x.tensor_split([length - missing], 2)
+        rest = rest.unflatten(2, (rest.shape[2] // length, length)).mean(3)
+        if self.mask_padding:  # of the first run just what is there, and no run of nothing
+            return torch.cat([first.mean(2, keepdim=True), rest], 2)
+        first = first.sum(2, keepdim=True) / length
+        return torch.cat([pad(first, (0, 0, empty, 0)), rest], 2)
 
     def _attend(self, qkv: Tensor) -> Tensor:
         bag = self._landmarks(qkv)

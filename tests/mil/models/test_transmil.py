@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from mil.bags import Bag, BagError, pack
 from mil.models import build_model
 from mil.models.transmil import reading_order
-from mil.problems import InputError
+from mil.registry import UnknownNameError
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/transmil.json"
 NAMES = {"_fc1.0": "model.embed.0", "_fc2": "head", "cls_token": "token", "norm": "model.norm"}
@@ -164,5 +164,5 @@ def test_presets_are_the_published_forms():
 def test_what_is_not_there_is_a_sentence():
     with pytest.raises(BagError, match=r"patient P7: no coordinates, which model transmil reads"):
         small()(Bag.single(torch.zeros(3, 24), "P7"))
-    with pytest.raises(InputError, match=r"layout is 'sortd'; did you mean sorted"):
+    with pytest.raises(UnknownNameError, match=r"layout is 'sortd'; did you mean sorted"):
         small(layout="sortd")
