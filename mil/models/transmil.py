@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
-from mil.nn.grid_positions import grid_positions
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.nystrom import NystromAttention
 from mil.nn.ppeg import PPEG
+from mil.nn.reading_order import bag_cells, reading_order
 from mil.nn.recompute import recomputed
-from mil.nn.segments import segment_ids
 
 LAYOUTS = ("sorted", "true_grid", "list")
 
@@ -77,7 +76,6 @@ class TransMIL(BagModel):
                 "epochs": 200,
                 "patience": 10,
                 "window": 2,
-                "precision": "float16",
             },
         ),
         "torchmil": Preset(
@@ -142,9 +140,7 @@ class TransMIL(BagModel):
         """Return vector [B, H] and scores [N]."""
         cells = order = None
         if self.layout != "list":
-            cells = torch.cat(
-                [segment_ids(bag.offsets)[:, None], grid_positions(bag, self.name)], 1
-            )  # [N, 3]
+            cells = bag_cells(bag, self.name)  # [N, 3]
             order = reading_order(bag, cells)
         source, offsets = self._tokens(bag, order)  # [T], [B + 1]
         first = offsets[:-1]
@@ -189,17 +185,6 @@ class TransMIL(BagModel):
         row = self.attentions[1].row(self.norms[1](x), offsets, 0)
         # Class tokens are added up in front and left out.
         return row.new_zeros(instances + 1).index_add(0, source + 1, row)[1:]
-
-
-def reading_order(bag: Bag, cells: Tensor) -> Tensor:
-    """Return the rows [N] of a bag slide by slide, and of a slide's cells [N, 3] row by row."""
-    order = torch.arange(len(cells), device=cells.device)
-    keys = [cells[:, 2], cells[:, 1], cells[:, 0]]
-    if bag.slide is not None:
-        keys.insert(2, bag.slide)
-    for key in keys:  # each sort keeps what those before it left equal
-        order = order[key[order].argsort(stable=True)]
-    return order
 
 
 def _side(n: int) -> int:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from mil.bags import Bag, BagError, pack
 from mil.models import build_model
-from mil.models.transmil import reading_order
+from mil.nn.reading_order import reading_order
 from mil.registry import UnknownNameError
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/transmil.json"

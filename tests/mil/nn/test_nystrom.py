@@ -193,8 +193,8 @@ def test_the_inverse_is_made_in_single_precision_at_least():
 def test_gradients_are_right():
     torch.manual_seed(0)
     attention = NystromAttention(8, 2, 4, kernel=3).double()
-    x = torch.randn(11, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: attention(x, torch.tensor([0, 3, 11])), x)
+    x = torch.randn(7, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: attention(x, torch.tensor([0, 2, 7])), x)
 
 
 def test_options_that_cannot_be_are_sentences():
