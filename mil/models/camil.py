@@ -53,8 +53,8 @@ class CAMIL(BagModel):
     attention (arXiv 2305.05314). e is one sparse product, the sum over channels of Q * (A K).
 
     The published code differs from the paper (``fusion`` code): with :math:`g = \sigma(-L)^2` it
-    has :math:`M = 2 g L + 2 (1 - g) T`, and f reads M. Presets ``paper`` and ``code`` also have what
-    both share: h = x; the 7 nearest with weights of similarity for a; and the code's Nystrom
+    has :math:`M = 2 g L + 2 (1 - g) T`, and f reads M. Presets ``paper`` and ``code`` also have
+    what both share: h = x; the 7 nearest with weights of similarity for a; and the code's Nystrom
     attention, see ``mil.nn.nystrom``. Here a is 1 for an instance and its neighbours in the bag's
     graph, and Nystrom attention is that of TransMIL without what depends on other bags.
 
@@ -78,8 +78,8 @@ class CAMIL(BagModel):
     Notes
     -----
     Instances go through the Nystrom attention row by row of their slide, whatever their order in
-    the bag. Time and memory grow with N and E. Elsewhere e is made of two N x N matrices, and L of T.
-    MEASURED
+    the bag. Time and memory grow with N and E. MEASURED Elsewhere e is made of two N x N matrices,
+    and L of T.
     """
 
     presets: ClassVar = {

@@ -48,14 +48,7 @@ class EncoderLayer(nn.Module):
         self.attention = SelfAttention(width, hidden, heads, project)
         self.mlp = None
         if mlp:
-            self.mlp = nn.Sequential(
-                nn.LayerNorm(hidden),
-                nn.Linear(hidden, 4 * hidden),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                nn.Linear(4 * hidden, hidden),
-                nn.Dropout(dropout),
-            )
+            self.mlp = normed_mlp(hidden, 4 * hidden, dropout)
         self.leave = nn.Identity() if same else nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, offsets: Tensor, smooth: Smoothing | None = None) -> Tensor:
@@ -64,6 +57,18 @@ class EncoderLayer(nn.Module):
         if self.mlp is not None:
             u = u + self.mlp(u)
         return self.leave(u)
+
+
+def normed_mlp(width: int, inner: int, dropout: float) -> nn.Sequential:
+    """Return a LayerNorm and two linear layers with GELU between and dropout behind both."""
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, inner),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(inner, width),
+        nn.Dropout(dropout),
+    )
 
 
 class AttentionEncoder(nn.Module):

@@ -20,7 +20,8 @@ class Landmarks:
 
     Shapes
     ------
-    q [1, h, n, d]; k, v [1, h, n', d], n' > n where padding takes part; q_mean, k_mean [1, h, m, d].
+    q [1, h, n, d]; k, v [1, h, n', d], n' > n where padding takes part; q_mean and k_mean
+    [1, h, m, d].
     """
 
     q: Tensor

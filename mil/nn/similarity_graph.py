@@ -16,7 +16,7 @@ COMPARED, KEPT = 15, 7
 
 
 def similarity_graph(bag: Bag, positions: Tensor) -> Adjacency:
-    r"""Return the directed graph by which CAMIL's code looks at neighbours (Fourkioti et al., 2024).
+    r"""Return the directed graph of the code of CAMIL (Fourkioti et al., ICLR 2024).
 
     An instance receives from its 7 nearest and itself. With :math:`d_{ij}` the cosine distance of
     features to the 15 nearest, the weight is :math:`\exp(-d_{ij} / \|d_i\|)`; its own weight is the
@@ -33,13 +33,11 @@ def similarity_graph(bag: Bag, positions: Tensor) -> Adjacency:
         found = spatial_neighbours(positions[start:end].cpu().numpy(), COMPARED)  # [n, <= 15]
         near = torch.from_numpy(np.ascontiguousarray(found.T)).to(own) + start  # [<= 15, n]
         here = unit[start:end]
-        distance = (
-            torch.stack([1 - (unit[one] * here).sum(1) for one in near], 1)
-            if len(near)
-            else here.new_zeros(len(own), 0)
-        )
+        distance = here.new_empty(len(own), len(near))
+        for place, one in enumerate(near):
+            distance[:, place] = 1 - (unit[one] * here).sum(1)
         weight = (-normalize(distance, dim=1)).exp()  # [n, <= 15]
-        itself = weight.amax(1) if weight.shape[1] else here.new_ones(len(own))
+        itself = weight.amax(1) if len(near) else here.new_ones(len(own))
         kept = near[:KEPT]
         edges.append(torch.stack([torch.cat([own, *kept]), own.repeat(1 + len(kept))]))
         weights.append(torch.cat([itself, weight[:, :KEPT].t().flatten()]))

@@ -50,5 +50,6 @@ def test_instances_of_one_cell_are_their_mean_to_others(ppeg):
 def test_bags_have_maps_of_their_own(ppeg):
     x = torch.randn(2, 4, dtype=torch.float64)
     y = ppeg.on_grid(x, torch.tensor([[0, 0, 0], [1, 0, 1]]))
+    alone = torch.zeros(1, 3, dtype=torch.int64)
     for i in range(2):
-        torch.testing.assert_close(y[i : i + 1], ppeg.on_grid(x[i : i + 1], torch.tensor([[0] * 3])))
+        torch.testing.assert_close(y[i : i + 1], ppeg.on_grid(x[i : i + 1], alone))
