@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -47,7 +48,7 @@ class Stage(nn.Module):
         super().__init__()
         widths = [width, 2 * hidden, 4 * hidden, 2 * hidden, 2 * hidden, hidden]
         layers = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.Tanh(), nn.LayerNorm(after)]
         self.layers = nn.Sequential(*layers)
         self.transformer = InstanceLayer(hidden, STAGE_HEADS, FEED_FORWARD, dropout)

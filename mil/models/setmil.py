@@ -14,7 +14,6 @@ from mil.nn.attention_encoder import normed_mlp
 from mil.nn.grid_positions import grid_positions
 from mil.nn.grid_stencil import window_cells
 from mil.nn.positional_attention import PositionalAttention
-from mil.nn.segments import segment_ids
 from mil.nn.sinusoid import grid_sinusoid, sinusoid
 from mil.nn.tokens_to_token import TokensToToken
 
