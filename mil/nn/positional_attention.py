@@ -160,13 +160,14 @@ class PositionalAttention(nn.Module):
                 continue
             swapped = name[0] == "q"
             bucket = self._bucket(name, at[start:end], at, start, swapped)  # [b, n]
-            if self.mode == "bias":
-                logits = logits + table[:, bucket]
-            elif swapped:
+            if name in of_keys:
                 each = bucket.t().expand(self.heads, -1, -1)
                 logits = logits + of_keys[name].gather(2, each).transpose(1, 2)
-            else:
-                logits = logits + (q @ table).gather(2, bucket.expand_as(logits))
+                continue
+            # A gather of every query's own row: its gradient is much faster than that of table[b].
+            row = q @ table if self.mode == "contextual" else table.unsqueeze(1)
+            row = row.expand(self.heads, len(bucket), -1)
+            logits = logits + row.gather(2, bucket.expand_as(logits))
         return logits.softmax(-1)
 
     def _bucket(
