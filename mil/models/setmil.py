@@ -1,7 +1,6 @@
 """SETMIL."""
 
-from dataclasses import dataclass
-from itertools import pairwise
+import math
 from typing import ClassVar
 
 import torch
@@ -11,34 +10,14 @@ from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.attention_encoder import normed_mlp
-from mil.nn.grid_positions import grid_positions
-from mil.nn.grid_stencil import window_cells
 from mil.nn.positional_attention import PositionalAttention
+from mil.nn.reduced_map import WINDOW, ReducedMap, reduced_side
 from mil.nn.sinusoid import grid_sinusoid, sinusoid
 from mil.nn.tokens_to_token import TokensToToken
 
-REDUCE = 5
 PYRAMID = (3, 5, 7)
 LARGE = 20_000
 """Instances from which on a bag's map is reduced by 4, not 2, in rows and columns."""
-
-
-@dataclass
-class Map:
-    """The maps of packed bags: M cells with instances, T tokens of the reduced map.
-
-    Shapes
-    ------
-    cell [N]: of every instance, -1 if it lies outside. cells: M. tokens [T, 3]: bag, row, column.
-    offsets [B + 1] of tokens. windows [25, T]: the cells that each token sees, see
-    ``window_cells``.
-    """
-
-    cell: Tensor
-    cells: int
-    tokens: Tensor
-    offsets: Tensor
-    windows: Tensor
 
 
 class GridLayer(nn.Module):
@@ -130,7 +109,7 @@ class SETMIL(BagModel):
         self.stride, self.canvas = stride, canvas
         width = reduced if pyramid is None else len(PYRAMID) * pyramid
         self.out_dim = width
-        self.reduce = TokensToToken(in_dim, reduced, REDUCE, dropout)
+        self.reduce = TokensToToken(in_dim, reduced, WINDOW, dropout)
         self.pyramid = nn.ModuleList(
             TokensToToken(reduced, pyramid, side, dropout) for side in PYRAMID if pyramid
         )
@@ -140,94 +119,38 @@ class SETMIL(BagModel):
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and scores [N], the logarithm of a patch's share but a constant."""
-        found = self._map(bag)
-        x = self.reduce(self._cells(bag.features, found), found.windows, found.offsets)
+        found = ReducedMap.of(bag, self.name, self._strides(bag), self.canvas)
+        cells = found.gather(bag.features, average=self.canvas is None)  # [M, D]
+        x = self.reduce(cells, found.windows, found.offsets)  # [T, reduced]
         if self.pyramid:
-            x = torch.cat([self._scale(layer, x, found) for layer in self.pyramid], 1)  # [T, H]
-        x = x + self._codes(found.tokens).to(x.dtype)
+            scales = [t(x, found.around(t.kernel), found.offsets) for t in self.pyramid]
+            x = torch.cat(scales, 1)  # [T, H]
+        of_class, of_tokens = self._codes(found.tokens)
 
-        first = found.offsets[:-1] + torch.arange(len(bag), device=x.device)
-        offsets = found.offsets + torch.arange(len(bag) + 1, device=x.device)
+        bags = torch.arange(len(bag) + 1, device=x.device)
+        offsets = found.offsets + bags  # with a class token before each bag's
         behind = torch.arange(len(x), device=x.device) + 1 + found.tokens[:, 0]
-        token = (self.token + self._class_code().to(self.token)).to(x.dtype)
-        tokens = token.expand(len(x) + len(bag), -1).index_copy(0, behind, x)
+        tokens = (self.token + of_class).to(x.dtype).expand(len(x) + len(bag), -1)
+        tokens = tokens.index_copy(0, behind, x + of_tokens.to(x.dtype))
         positions = found.tokens.new_zeros(len(tokens), 2)
         positions[behind] = found.tokens[:, 1:]
-
-        row = None
-        for layer in self.layers:
-            if layer is self.layers[-1]:
-                row = layer.attention.class_row(layer.norm(tokens), offsets, positions)[behind]
+        *layers, last = self.layers
+        for layer in layers:
             tokens = layer(tokens, offsets, positions)
-        return Embedding(self.norm(tokens[first]), self._scores(row, found))
+        row = last.attention.class_row(last.norm(tokens), offsets, positions)[behind]
+        tokens = last(tokens, offsets, positions)
+        share = found.shares(row)
+        scores = share.clamp(min=torch.finfo(share.dtype).tiny).log()
+        return Embedding(self.norm(tokens[offsets[:-1]]), scores)
 
-    def _map(self, bag: Bag) -> Map:
-        at = grid_positions(bag, self.name)  # [N, 2]
-        cell, tokens, windows, cells, ends = [], [], [], 0, [0]
-        for number, (start, end) in enumerate(pairwise(bag.offsets.tolist())):
-            stride = 4 if end - start > LARGE else self.stride
-            own = at[start:end]
-            inside = torch.ones(len(own), dtype=torch.bool, device=own.device)
-            if self.canvas is not None:
-                inside = (own < self.canvas).all(1)
-                side = torch.arange((self.canvas - 1) // stride + 1, device=own.device)
-                centres = torch.cartesian_prod(side, side)
-            else:
-                centres = torch.div(own + stride // 2, stride, rounding_mode="floor").unique(dim=0)
-            taken, of = own[inside].unique(dim=0, return_inverse=True)
-            place = own.new_full((len(own),), -1)
-            place[inside] = of + cells
-            seen = window_cells(_of_bag(taken), _of_bag(centres), REDUCE, stride)
-            cell.append(place)
-            tokens.append(_of_bag(centres, number))
-            windows.append(torch.where(seen >= 0, seen + cells, -1))
-            cells += len(taken)
-            ends.append(ends[-1] + len(centres))
-        offsets = torch.tensor(ends, device=at.device)
-        return Map(torch.cat(cell), cells, torch.cat(tokens), offsets, torch.cat(windows, 1))
+    def _strides(self, bag: Bag) -> list[int]:
+        large = LARGE if self.canvas is None else math.inf  # a canvas has its size already
+        return [4 if size > large else self.stride for size in bag.sizes]
 
-    def _cells(self, features: Tensor, found: Map) -> Tensor:
-        """Return what is in each cell [M, D]."""
-        inside = found.cell >= 0
-        if found.cells == len(features):
-            return torch.empty_like(features).index_copy(0, found.cell, features)
-        cell = found.cell[inside]
-        total = features.new_zeros(found.cells, features.shape[1])
-        total = total.index_add(0, cell, features[inside])
-        if self.canvas is not None:
-            return total
-        return total / torch.bincount(cell, minlength=found.cells).unsqueeze(1)
-
-    def _scale(self, layer: TokensToToken, x: Tensor, found: Map) -> Tensor:
-        return layer(x, window_cells(found.tokens, found.tokens, layer.kernel), found.offsets)
-
-    def _codes(self, tokens: Tensor) -> Tensor:
-        """Return what tells tokens apart [T, H]."""
+    def _codes(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is added to the class token [H] and to others [T, H], to tell them apart."""
         if self.canvas is None:
-            return grid_sinusoid(tokens[:, 1:], self.out_dim)
-        side = (self.canvas - 1) // self.stride + 1
-        return sinusoid(1 + tokens[:, 1] * side + tokens[:, 2], self.out_dim)
-
-    def _class_code(self) -> Tensor:
-        """Return what is added to the class token [H], which is nowhere, or at position 0."""
-        if self.canvas is None:
-            return torch.zeros(self.out_dim)
-        return sinusoid(torch.zeros(1), self.out_dim)[0]
-
-    @torch.no_grad()
-    def _scores(self, row: Tensor, found: Map) -> Tensor:
-        """Return the logarithm of each instance's share [N] of its bag's tokens' attention [T]."""
-        here = found.cell.clamp(min=0)
-        inside = found.cell >= 0
-        count = torch.bincount(here[inside], minlength=found.cells)  # [M]
-        there = found.windows >= 0  # [25, T]
-        window = (count[found.windows.clamp(min=0)] * there).sum(0)  # [T], of instances
-        each = (row / window.clamp(min=1)).expand_as(there)[there]
-        share = row.new_zeros(found.cells).index_add(0, found.windows[there], each)  # [M]
-        share = share[here] * inside
-        return share.clamp(min=torch.finfo(share.dtype).tiny).log()
-
-
-def _of_bag(at: Tensor, number: int = 0) -> Tensor:
-    """Return bag, row and column [T, 3] of rows and columns [T, 2]."""
-    return torch.cat([at.new_full((len(at), 1), number), at], 1)
+            return torch.zeros_like(self.token), grid_sinusoid(tokens[:, 1:], self.out_dim)
+        number = 1 + tokens[:, 1] * reduced_side(self.canvas, self.stride) + tokens[:, 2]
+        codes = sinusoid(torch.cat([number.new_zeros(1), number]), self.out_dim)
+        return codes[0].to(self.token.dtype), codes[1:]

@@ -173,7 +173,8 @@ class TransMIL(BagModel):
         """Tell every token but the class tokens where it is."""
         if self.layout == "true_grid":
             (rows,) = torch.nonzero(source >= 0, as_tuple=True)
-            return x.index_copy(0, rows, self.positions.on_grid(x[rows], cells[source[rows]]))
+            located = self.positions.on_grid(x[rows], cells[source[rows]])
+            return x.index_copy(0, rows, located.to(x.dtype))
         parts = []
         for tokens in x.split(offsets.diff().tolist()):
             located = self.positions(tokens[1:], math.isqrt(len(tokens) - 1))

@@ -152,6 +152,13 @@ def test_recomputation_changes_nothing(layout, monkeypatch):
         torch.testing.assert_close(one, other)
 
 
+def test_half_precision_on_the_true_grid():
+    model, bag = small(layout="true_grid"), example_bag(40)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model(bag).vector
+    torch.testing.assert_close(low.float(), model(bag).vector, rtol=0.1, atol=0.1)
+
+
 def test_presets_are_the_published_forms():
     paper = build_model("transmil", 24, preset="paper")
     assert (paper.needs, paper.order_free, paper.layout) == ((), False, "list")
