@@ -138,3 +138,13 @@ class BagModel(nn.Module):
 
     def observe(self, embedding: Embedding, bag: Bag, classes: Tensor) -> None:
         """Take note of bags after the step they were part of; for what is not learnt by descent."""
+
+    def remembered(self) -> dict[str, Any]:
+        """Return what ``observe`` noted besides buffers: tensors and plain values, by name.
+
+        A training that was killed goes on from it; the trained model does without.
+        """
+        return {}
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``remembered`` returned."""

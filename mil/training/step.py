@@ -90,6 +90,7 @@ class Stepper:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "noise": self.noise.get_state(),
+            "remembered": self.network.model.remembered(),
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
@@ -103,6 +104,7 @@ class Stepper:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.noise.set_state(state["noise"])
+        self.network.model.remember(state["remembered"])
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])

@@ -86,6 +86,10 @@ def test_order_of_instances(model):
 def test_gradient_reaches_every_parameter(model):
     model.train()
     bag = pack([example_bag(64, WIDTH, seed) for seed in range(4)])
+    if model.observes:  # some losses begin once bags have been seen often
+        seen = model(bag).detached()
+        for _ in range(20):
+            model.observe(seen, bag, torch.arange(4) % OUTPUTS)
     every_term(model, bag, OUTPUTS).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None]
     # a bias just before a softmax over instances cannot matter: its gradient exists and is about 0
