@@ -146,7 +146,7 @@ class _Exact(torch.autograd.Function):
 
 
 def conjugate_gradients(u: Tensor, gamma: Tensor, graph: Adjacency, offsets: Tensor) -> Tensor:
-    """Solve (I + gamma L) G = U [N, F], each column of each bag by itself (Hestenes, Stiefel, 1952).
+    """Solve (I + gamma L) G = U [N, F], columns of bags one by one (Hestenes and Stiefel, 1952).
 
     Eigenvalues lie between 1 and 1 + 2 gamma, which bounds the steps: 15 for gamma = 1 and 41 for
     gamma = 10 in float32. A column whose residual is at the rounding error of its type stands still
