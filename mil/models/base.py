@@ -51,6 +51,10 @@ class Embedding:
     samples: Tensor | None = None
     auxiliary: Auxiliary | None = None
 
+    def spread(self) -> Tensor | None:
+        """Return the standard deviation [N] of random attention over its draws, if it is random."""
+        return None if self.samples is None else self.samples.std(1, correction=0)
+
     def detached(self) -> "Embedding":
         """Return what ``BagModel.observe`` may look at: vector, scores and instance logits."""
         logits = None if self.instance_logits is None else self.instance_logits.detach()
@@ -89,6 +93,7 @@ class BagModel(nn.Module):
     scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
         ``evidence``, which is read as it is.
     observes : ``observe`` does something.
+    penalties : names of those in its embeddings, which ``training.annealing`` may weigh.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
     """
@@ -100,6 +105,7 @@ class BagModel(nn.Module):
     order_free: ClassVar[bool] = True
     scores_are: ClassVar[str] = "attention"
     observes: ClassVar[bool] = False
+    penalties: ClassVar[tuple[str, ...]] = ()
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
 

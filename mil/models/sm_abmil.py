@@ -2,14 +2,11 @@
 
 from typing import ClassVar
 
-from torch import nn
-
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.adjacency import bag_graph
-from mil.nn.dropout import ReLUDropout
-from mil.nn.instance_linear import InstanceLinear
+from mil.nn.embed import instance_embedding
 from mil.nn.smooth import Smooth
 from mil.nn.smooth_attention import SmoothAttentionPool
 
@@ -73,10 +70,7 @@ class SmABMIL(BagModel):
         dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        self.out_dim = hidden or in_dim
-        self.embed = nn.Sequential()
-        if hidden is not None:
-            self.embed.extend([InstanceLinear(in_dim, hidden), ReLUDropout(dropout)])
+        self.embed, self.out_dim = instance_embedding(in_dim, hidden, dropout)
         self.pool = SmoothAttentionPool(
             self.out_dim,
             attention,

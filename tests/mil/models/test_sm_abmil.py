@@ -1,4 +1,4 @@
-"""SmABMIL and SmTransformerABMIL against torchmil's values, and the forms without an N x D product."""
+"""SmABMIL and SmTransformerABMIL against torchmil's values, and their pooling as written down."""
 
 import math
 
