@@ -57,6 +57,7 @@ def test_gradient_reaches_every_parameter(model):
     model.train()
     bag = pack([example_bag(64, WIDTH, seed) for seed in range(4)])
     embedding = model(bag)
+    assert set(model.penalties) == set(embedding.penalties)
     loss = embedding.vector.square().sum()
     for penalty in embedding.penalties.values():
         loss = loss + penalty.sum()

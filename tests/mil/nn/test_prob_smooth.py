@@ -8,7 +8,7 @@ from golden import eight_neighbours, golden, golden_parameters, renamed, take_ov
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mil.bags import Bag, pack
+from mil.bags import pack
 from mil.models import build_model
 from mil.network import Network
 from mil.nn.adjacency import Adjacency, bag_graph
