@@ -43,7 +43,8 @@ class SmoothABMIL(BagModel):
     penalties: ClassVar[tuple[str, ...]] = ("energy",)
     presets: ClassVar = {
         "torchmil": Preset(
-            {"hidden": None}, {"learning_rate": 1e-4, "epochs": 50, "window": 1, "l1": 0.0}
+            {"hidden": None},
+            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
         )
     }
 

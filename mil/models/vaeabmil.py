@@ -56,7 +56,9 @@ class VAEABMIL(BagModel):
 
     penalties: ClassVar[tuple[str, ...]] = ("nll", "kl")
     presets: ClassVar = {
-        "torchmil": Preset({}, {"learning_rate": 1e-4, "epochs": 50, "window": 1, "l1": 0.0})
+        "torchmil": Preset(
+            {}, {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0}
+        )
     }
 
     def __init__(
