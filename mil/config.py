@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mil.annealing import unknown_penalties
 from mil.config_encoders import check_encoders, encoder_settings
 from mil.config_predict import check_predict
 from mil.config_presets import check_presets, with_presets
@@ -84,6 +85,7 @@ def check_config(
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"experiments"}, lambda: _check_heads(config["experiments"], schema)),
+        ({"training", "experiments"}, lambda: _check_annealing(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
@@ -370,6 +372,14 @@ def _check_heads(entries: list[Mapping[str, Any]], schema: Mapping[str, Any]) ->
                 "outputs itself and leaves no layer for noise; take head: time, or a model that "
                 "gives a vector (abmil)."
             )
+
+
+def _check_annealing(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    models = schema["$defs"]["models"]
+    for position, entry in enumerate(config["experiments"]):
+        given, penalties = _training(entry, config), models[entry["model"]].get("penalties", [])
+        for problem in unknown_penalties(given["annealing"], entry["model"], penalties):
+            yield f"experiments[{position}]: {problem}"
 
 
 def _check_folds(folds: Mapping[str, Any]) -> Iterator[str]:

@@ -53,6 +53,10 @@ class Embedding:
     samples: Tensor | None = None
     auxiliary: Auxiliary | None = None
 
+    def spread(self) -> Tensor | None:
+        """Return the standard deviation [N] of random attention over its draws, if it is random."""
+        return None if self.samples is None else self.samples.std(1, correction=0)
+
     def detached(self) -> "Embedding":
         """Return what ``BagModel.observe`` may look at: vector, scores and instance logits."""
         logits = None if self.instance_logits is None else self.instance_logits.detach()
@@ -93,6 +97,7 @@ class BagModel(nn.Module):
     gives_outputs : its vector [B, C] already is what the head's last layer would give, and what
         the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.
+    penalties : names of those in its embeddings, which ``training.annealing`` may weigh.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
     """
@@ -105,6 +110,7 @@ class BagModel(nn.Module):
     scores_are: ClassVar[str] = "attention"
     gives_outputs: ClassVar[bool] = False
     observes: ClassVar[bool] = False
+    penalties: ClassVar[tuple[str, ...]] = ()
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
 

@@ -25,7 +25,8 @@ class Adjacency:
     Shapes
     ------
     offsets [N + 1] int64: node i receives along edges ``offsets[i] .. offsets[i+1] - 1``.
-    source [E] int64: where each edge comes from, ascending for every node. weight [E] float32.
+    source [E] int64: where each edge comes from, ascending for every node. weight [E] float32,
+    or float64 where given so.
 
     Attributes
     ----------
@@ -50,7 +51,8 @@ class Adjacency:
         offsets = torch.searchsorted(target[order].contiguous(), ends)
         if weight is None:
             weight = torch.ones(len(order), device=edges.device)
-        return cls(offsets, source[order], weight[order].float(), symmetric)
+        weight = weight if weight.dtype == torch.float64 else weight.float()
+        return cls(offsets, source[order], weight[order], symmetric)
 
     def __len__(self) -> int:
         """Return the number of nodes, N."""

@@ -6,7 +6,7 @@ holds the activations of one, and the gradients add up to those of the whole win
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
+from mil.annealing import Annealing
 from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
@@ -55,6 +56,7 @@ class Stepper:
     l1 : weight of the sum of absolute parameters of the network.
     noise : generator of the head's noise.
     optimiser : of the network, ``adam`` or ``adamw``.
+    annealing : schedules of the weights of the model's penalties, by name; 1 without.
     precision : what model and discriminator compute in; parameters, heads and losses are float32.
         Losses in float16 are scaled up, so that small gradients are not lost, and an update whose
         gradients overflow is left out (Micikevicius et al., ICLR 2018).
@@ -71,6 +73,7 @@ class Stepper:
         noise: torch.Generator,
         optimiser: str = "adam",
         precision: torch.dtype = torch.float32,
+        annealing: Mapping[str, Annealing] | None = None,
     ) -> None:
         self.device = next(network.parameters()).device
         self.precision = precision
@@ -79,6 +82,8 @@ class Stepper:
         self.discriminator = discriminator
         self.l1 = l1
         self.noise = noise
+        self.annealing = annealing or {}
+        self.steps = 0  # of the network's optimiser so far
         self.optimiser = adam(network, learning_rate, weight_decay, optimiser)
         if discriminator is not None:
             self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
@@ -91,6 +96,7 @@ class Stepper:
             "scaler": self.scaler.state_dict(),
             "noise": self.noise.get_state(),
             "remembered": self.network.model.remembered(),
+            "steps": self.steps,
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
@@ -105,6 +111,7 @@ class Stepper:
             self.scaler.load_state_dict(state["scaler"])
         self.noise.set_state(state["noise"])
         self.network.model.remember(state["remembered"])
+        self.steps = state["steps"]
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
@@ -200,8 +207,9 @@ class Stepper:
                 told = self._told(output.cpu(), _on_cpu(embedding.auxiliary), part)
                 loss = (int(part.known.sum()) / known) * told.to(device)
                 supervised += loss.item()
-            for penalty in embedding.penalties.values():
-                loss = loss + share * at_least_single(penalty).mean()
+            for name, penalty in embedding.penalties.items():
+                weight = share * self._weight(name)
+                loss = loss + weight * at_least_single(penalty).mean()
             classes = head.classes(part).to(device)
             of_instances = model.instance_loss(embedding, bag, classes)
             if of_instances is not None:
@@ -223,6 +231,7 @@ class Stepper:
         self.scaler.unscale_(self.optimiser)
         add_l1_gradient(self.network, self.l1)
         self._update(self.optimiser, record)
+        self.steps += 1
         for one in seen:
             model.observe(*one)
 
@@ -278,6 +287,11 @@ class Stepper:
         slope, other = torch.autograd.grad(loss, (output, auxiliary.logits))
         parts = other.split([len(one.logits) for one in others])
         return deque(zip(slope.split(sizes), parts, strict=True)), loss.item()
+
+    def _weight(self, penalty: str) -> float:
+        """Return what a penalty of the model weighs in this step."""
+        schedule = self.annealing.get(penalty)
+        return 1.0 if schedule is None else schedule.weight(self.steps)
 
     def _mixed(self) -> torch.autocast:
         """Compute in the chosen precision what can be; what must not be stays in float32."""

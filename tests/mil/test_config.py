@@ -99,7 +99,7 @@ def test_every_block_refuses_unknown_keys():
     for path, node in KEYS:
         if "properties" in node or node.get("type") == "object" or "$ref" in node:
             *_, last = path
-            if last == "encoders" or not isinstance(value_at(config, path), dict):
+            if last in ("encoders", "annealing") or not isinstance(value_at(config, path), dict):
                 continue
             raw = copy.deepcopy(DEMO_RAW)
             value_at(raw, path)["zzz"] = 1
@@ -576,6 +576,14 @@ def test_noise_needs_a_layer():
         "config.yaml: experiments[0].head is adversarial, but model clam_mb gives outputs itself "
         "and leaves no layer for noise; take head: time, or a model that gives a vector (abmil)."
     ]
+
+
+def test_penalties_of_the_schema_are_those_of_the_models():
+    from mil.models import MODELS
+
+    for name in MODELS.names():
+        told = schema["$defs"]["models"][name].get("penalties", [])
+        assert tuple(told) == MODELS.find(name).penalties, name
 
 
 def test_presets_of_the_schema_are_those_of_the_models():
