@@ -87,4 +87,6 @@ def build_network(
     )
     options = experiment.get("head_options") or {}
     head = build_head(experiment["head"], model.out_dim, dict(fitted), **options)
+    if model.gives_outputs:
+        head.take_outputs(model.name)
     return Network(model, head, FeatureScaling(in_dim) if standardise else None)

@@ -13,8 +13,6 @@ from mil.nn.dropout import ReLUDropout
 from mil.nn.genconv import GENConv, incoming
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
-from mil.problems import did_you_mean
-from mil.registry import UnknownNameError
 
 EDGES = {"spatial": "edge_index", "latent": "edge_latent"}
 
@@ -67,11 +65,7 @@ class PatchGCN(BagModel):
         dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        if edge_agg not in EDGES:
-            hint = did_you_mean(edge_agg, EDGES) or "."
-            raise UnknownNameError(
-                [f"model 'patchgcn': edge_agg is {edge_agg!r}{hint} Known: {', '.join(EDGES)}."]
-            )
+        self.check("edge_agg", edge_agg, EDGES)
         self.edge_agg = edge_agg
         self.out_dim = out
         self.fc = nn.Sequential(InstanceLinear(in_dim, hidden), ReLUDropout(dropout))

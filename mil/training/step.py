@@ -18,7 +18,7 @@ from torch.optim import Adam, AdamW
 from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
-from mil.heads.base import Labels
+from mil.heads.base import Labels, Targets
 from mil.models.base import Auxiliary
 from mil.network import Network
 from mil.nn.instance_linear import kept_products
@@ -107,7 +107,7 @@ class Stepper:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
 
-    def step(self, window: Window, labels: Labels) -> StepRecord:
+    def step(self, window: Window, labels: Labels | Targets) -> StepRecord:
         """Update on one window; a window without a usable event changes nothing.
 
         Parameters
@@ -130,7 +130,9 @@ class Stepper:
             record.overflows += further.overflows
         return record
 
-    def improve_discriminator(self, window: Window, labels: Labels, record: StepRecord) -> None:
+    def improve_discriminator(
+        self, window: Window, labels: Labels | Targets, record: StepRecord
+    ) -> None:
         """Teach the discriminator observed events from generated times; dropout off in G."""
         head = self.network.head
         kind = head.discriminator_loss
@@ -168,7 +170,7 @@ class Stepper:
         if event.any():
             record.real_accuracy = (torch.cat(reals) > 0).float().mean().item()
 
-    def improve_network(self, window: Window, labels: Labels, record: StepRecord) -> None:
+    def improve_network(self, window: Window, labels: Labels | Targets, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
         noise = self._noise(labels)
@@ -183,7 +185,7 @@ class Stepper:
             device = bag.features.device
             with self._mixed():
                 output, embedding = self.network(bag, noise[places].to(device))
-            share = len(bag) / len(labels.event)  # all terms but a comparing loss are means
+            share = len(bag) / len(labels)  # all terms but a comparing loss are means
             part = labels.at(places)
             loss = output.new_zeros(())
             if slopes is not None:  # its gradient is the loss's
@@ -211,7 +213,8 @@ class Stepper:
                 adversarial = share * head.adversarial_loss(logits)
                 loss = loss + adversarial
                 opposed += adversarial.item()
-            self.scaler.scale(loss).backward()
+            if loss.requires_grad:  # patients without labels may have nothing to say
+                self.scaler.scale(loss).backward()
             outputs.append(output.detach().cpu())
             if model.observes:
                 seen.append((embedding.detached(), bag, classes))
@@ -231,7 +234,9 @@ class Stepper:
         if record.output is None:
             record.output = torch.cat(outputs)
 
-    def _told(self, output: Tensor, auxiliary: Auxiliary | None, labels: Labels) -> Tensor:
+    def _told(
+        self, output: Tensor, auxiliary: Auxiliary | None, labels: Labels | Targets
+    ) -> Tensor:
         """Return the loss of what labels say of outputs and auxiliary ones, all on the CPU."""
         head = self.network.head
         loss = self.network.model.bag_weight * head.loss(*_labelled(output, labels))
@@ -241,7 +246,7 @@ class Stepper:
         return loss
 
     def _slopes(
-        self, window: Window, labels: Labels, noise: Tensor
+        self, window: Window, labels: Labels | Targets, noise: Tensor
     ) -> tuple[deque[tuple[Tensor, Tensor | None]], float]:
         """Return the gradient of a loss over all patients by every output, and the loss.
 
@@ -289,9 +294,9 @@ class Stepper:
         for places, bag in with_places(window):
             yield places, self.network.scaled(bag)
 
-    def _noise(self, labels: Labels) -> Tensor:
+    def _noise(self, labels: Labels | Targets) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
-        return self.network.head.noise(len(labels.event), 1, self.noise)
+        return self.network.head.noise(len(labels), 1, self.noise)
 
 
 def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:
@@ -302,7 +307,7 @@ def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:
     return replace(auxiliary, logits=logits, bag=auxiliary.bag.cpu())
 
 
-def _labelled(output: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
+def _labelled(output: Tensor, labels: Labels | Targets) -> tuple[Tensor, Labels | Targets]:
     """Return outputs and labels of the patients who have labels."""
     known = labels.known
     return (output, labels) if known.all() else (output[known], labels.at(known))

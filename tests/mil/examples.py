@@ -35,6 +35,18 @@ def reordered(bag, order):
     )
 
 
+def every_term(model, bag, outputs):
+    """The sum of all that a step may descend, with a smooth loss of the outputs."""
+    embedding = model(bag)
+    loss = embedding.vector.square().sum()
+    for penalty in embedding.penalties.values():
+        loss = loss + penalty.sum()
+    if embedding.auxiliary is not None:
+        loss = loss + embedding.auxiliary.logits.square().sum()
+    of_instances = model.instance_loss(embedding, bag, torch.arange(len(bag)) % outputs)
+    return loss if of_instances is None else loss + of_instances.sum()
+
+
 def golden_input(p, width=1024):
     return np.maximum(np.random.RandomState(7 + p).standard_normal((64, width)), 0)
 
