@@ -9,7 +9,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all
 DEMO := data/demo
 RESULTS := results/demo
 
-.PHONY: install demo demo-null test test-slow test-gpu test-slurm lint lock envs clean
+.PHONY: install demo demo-null test test-slow test-gpu test-slurm docs lint lock envs clean
 
 install: .venv/runtime ## the environment that runs the workflow
 
@@ -52,6 +52,10 @@ test-gpu: .venv/test ## the tests marked gpu, on a machine that has one
 
 test-slurm: .venv/test ## the workflow on a real SLURM, and all that may go wrong; as root
 	$(BIN)/python -m pytest -m slurm
+
+docs: .venv/test ## the documentation as a site, in docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "site: $(CURDIR)/docs/_build/index.html"
 
 lint: .venv/test ## style of Python, of the rules, and of the workflow
 	$(BIN)/ruff check .
