@@ -135,7 +135,7 @@ class Stepper:
         # No gradient comes of a pair without an event; a NaN would get through all the same.
         observed, event = head.scaled(labels).nan_to_num(), labels.event
         seen, patients = max(int(event.sum()), 1), len(event)
-        noise = self._noise(labels)
+        noise = self._noise(labels, draws=1)
         self.network.eval()
         self.discriminator.train()
         self.discriminator_optimiser.zero_grad()
@@ -169,7 +169,7 @@ class Stepper:
     def improve_network(self, window: Window, labels: Labels, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
-        noise = self._noise(labels)
+        noise = self._noise(labels, head.training_draws)
         self.network.train()
         self.optimiser.zero_grad()
         slope, known = None, int(labels.known.sum())
@@ -249,9 +249,9 @@ class Stepper:
         for places, bag in with_places(window):
             yield places, self.network.scaled(bag)
 
-    def _noise(self, labels: Labels) -> Tensor:
-        """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
-        return self.network.head.noise(len(labels.event), 1, self.noise)
+    def _noise(self, labels: Labels, draws: int) -> Tensor:
+        """Return fresh noise [B, S, W], drawn on the CPU so that every device sees the same."""
+        return self.network.head.noise(len(labels.event), draws, self.noise)
 
 
 def _labelled(output: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
