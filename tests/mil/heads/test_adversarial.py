@@ -197,5 +197,5 @@ def test_wrong_options_are_sentences():
         generator(norm="crps")
     with pytest.raises(HeadError, match="noise is 0-0, so that there is one draw; give"):
         generator("0-0", **SCORED)
-    with pytest.raises(HeadError, match="gamma is 0.1; the score has no margin"):
+    with pytest.raises(HeadError, match=r"gamma is 0\.1; the score has no margin"):
         generator(gamma=0.1, **SCORED)
