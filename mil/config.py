@@ -18,6 +18,7 @@ from mil.config_robustness import check_robustness
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
+from mil.score_options import why_no_score
 from mil.semi_supervised import SemiSupervised, why_not_semi_supervised
 
 OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
@@ -82,6 +83,7 @@ def check_config(
         ({"features", "encoders"}, lambda: check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
         ({"experiments"}, lambda: _check_semi_supervised(config["experiments"])),
+        ({"experiments"}, lambda: _check_score(config["experiments"])),
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"experiments"}, lambda: _check_heads(config["experiments"], schema)),
@@ -336,6 +338,13 @@ def _check_semi_supervised(entries: list[Mapping[str, Any]]) -> Iterator[str]:
         if obstacle:
             mode = SemiSupervised.of(entry).mode
             yield f"experiments[{position}].semi_supervised.mode is {mode}, but {obstacle}"
+
+
+def _check_score(entries: list[Mapping[str, Any]]) -> Iterator[str]:
+    for position, entry in enumerate(entries):
+        obstacle = why_no_score(**entry.get("head_options", {}))
+        if obstacle:
+            yield f"experiments[{position}].head_options.norm is crps, but {obstacle}"
 
 
 def _check_edges(config: Mapping[str, Any]) -> Iterator[str]:

@@ -169,6 +169,7 @@ class Head(nn.Module):
         step; otherwise it is a mean over patients, and a step may add it up from parts.
     least_window : fewest patients a step should hold.
     updates : steps of the network on one window, for one step of its opponent.
+    training_draws : draws of the output a patient in such a step.
     proportional : the risk is a log hazard ratio; survival takes a baseline fitted on the
         predictions of the training part.
     """
@@ -180,6 +181,7 @@ class Head(nn.Module):
     compares_patients: bool = False
     least_window: ClassVar[int] = 1
     updates: int = 1
+    training_draws: int = 1
     proportional: ClassVar[bool] = False
 
     def __init__(self, ranking_weight: float = 0.0, ranking_margin: float = 0.0) -> None:

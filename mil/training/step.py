@@ -148,7 +148,7 @@ class Stepper:
         # No gradient comes of a pair without an event; a NaN would get through all the same.
         observed, event = head.scaled(labels).nan_to_num(), labels.event
         seen, patients = max(int(event.sum()), 1), len(event)
-        noise = self._noise(labels)
+        noise = self._noise(labels, draws=1)
         self.network.eval()
         self.discriminator.train()
         self.discriminator_optimiser.zero_grad()
@@ -182,7 +182,7 @@ class Stepper:
     def improve_network(self, window: Window, labels: Labels | Targets, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
-        noise = self._noise(labels)
+        noise = self._noise(labels, head.training_draws)
         self.network.train()
         self.optimiser.zero_grad()
         model, known = self.network.model, int(labels.known.sum())
@@ -310,9 +310,9 @@ class Stepper:
         for places, bag in with_places(window):
             yield places, self.network.scaled(bag)
 
-    def _noise(self, labels: Labels | Targets) -> Tensor:
-        """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
-        return self.network.head.noise(len(labels), 1, self.noise)
+    def _noise(self, labels: Labels | Targets, draws: int) -> Tensor:
+        """Return fresh noise [B, S, W], drawn on the CPU so that every device sees the same."""
+        return self.network.head.noise(len(labels), draws, self.noise)
 
 
 def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:

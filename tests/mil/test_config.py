@@ -341,6 +341,12 @@ def test_without_a_slide_table_nothing_is_trained():
             "classes, cox, nll, ordinal, regression, time; did you mean cox?",
         ),
         (
+            {"experiments": [{"name": "a", "model": "abmil", "head": "adversarial",
+                              "head_options": {"norm": "crps"}}]},
+            "config.yaml: experiments[0].head_options.norm is crps, but training_draws is 1; it "
+            "compares the draws of a patient, so take 2 or more (16 is good).",
+        ),
+        (
             {"experiments": [{"name": "a/b", "model": "abmil", "head": "cox"}]},
             "config.yaml: experiments[0].name is the text 'a/b'; it must be letters, digits, dots, "
             "dashes and underscores, beginning with a letter or a digit.",

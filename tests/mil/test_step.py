@@ -136,6 +136,24 @@ def test_the_generator_may_take_several_steps_for_one_of_its_opponent():
     assert records[0].output.equal(records[1].output)  # what the step saw before its updates
 
 
+def test_several_draws_train_the_generator_and_the_first_meets_the_opponent():
+    """One pass of the model serves them all; what the discriminator learns from is one draw."""
+    s = stepper(norm="crps", training_draws=3)
+    passes, times = [], []
+    s.network.model.register_forward_hook(lambda *_: passes.append(1))
+    s.network.head.register_forward_hook(lambda *seen: times.append(seen[-1].detach()))
+    judged = []
+    s.discriminator.time.register_forward_pre_hook(lambda _, t: judged.append(t[0][:, 0].detach()))
+    record = s.step([BAG], Labels.of(TIME, EVENT))
+    assert [t.shape for t in times] == [(4, 1), (4, 3)]
+    assert len(passes) == 2
+    assert judged[0].equal(times[0][:, 0])
+    assert judged[-1].equal(times[1][:, 0])
+    assert record.loss == s.network.head.loss(times[1], Labels.of(TIME, EVENT)).item()
+    alone = stepper(norm="crps", training_draws=3, adversarial_weight=0)
+    assert alone.step([BAG], Labels.of(TIME, EVENT)).output.shape == (4, 3)
+
+
 def test_a_window_without_a_usable_event_changes_nothing():
     s = stepper("cox")
     before = state(s.network)

@@ -1,5 +1,6 @@
 """The studies run, shrunk, and their references are right; what they found is in studies/tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,11 @@ SHORT = {"epochs": 2, "patience": 2, "warmup": 0, "window": 32, "learning_rate":
 
 
 def test_the_simulation_of_known_times_runs(tmp_path):
-    arms = [arm for arm in known_distribution.ARMS if arm.censored]  # those of the figure, too
+    arms = [
+        replace(arm, training={})
+        for arm in known_distribution.ARMS
+        if arm.censored or arm.name in known_distribution.DRAWN
+    ]
     out = tmp_path / "table.csv", tmp_path / "figure.svg"
     parts = {"train": 32, "validation": 8, "test": 8}
     known_distribution.run(tmp_path / "work", *out, [1], SHORT, parts, arms)
@@ -32,8 +37,11 @@ def test_the_simulation_of_known_times_runs(tmp_path):
     assert set(table["times"]) == {"all seen", "censored"}
     assert set(arm.name for arm in arms) < set(table["what"])
     assert (table["w1"] >= 0).all()
-    known_distribution.run(tmp_path / "work", *out, [1], SHORT, parts, arms)  # nothing is trained
-    assert [path.read_bytes() for path in out] == first
+    for kept in ("the table", "the trainings"):
+        if kept == "the trainings":
+            out[0].unlink()
+        known_distribution.run(tmp_path / "work", *out, [1], SHORT, parts, arms)
+        assert [path.read_bytes() for path in out] == first, kept
 
 
 def test_true_quantiles_are_those_of_the_peaks():
@@ -66,6 +74,27 @@ def test_no_shift_of_one_shape_is_nearer_than_the_best():
         for spread in np.arange(0.05, 1.0, 0.05)
     )
     assert reached <= grid < reached + 0.1
+
+
+def test_no_distribution_has_a_less_score_than_the_least():
+    random = np.random.default_rng(0)
+    failed, follow_up = random.exponential(1, 300), random.uniform(0, 3, 300)
+    time, event = np.minimum(failed, follow_up), (failed <= follow_up).astype(int)
+    grid = np.linspace(0, 3, 3001)
+
+    def score(times):
+        below = (times[:, None] <= grid).mean(0)
+        known = (time[:, None] > grid) | (event[:, None] == 1)
+        return np.where(known, (below - (time[:, None] <= grid)) ** 2, 0).mean()
+
+    least = known_times.least_score(time, event)
+    assert score(least) < min(score(failed), score(time[event == 1]))
+    assert score(least) < min(score(least * scale) for scale in (0.9, 0.97, 1.03, 1.1))
+    assert np.median(least) < np.median(failed)  # too early: the score is not proper here
+    np.testing.assert_allclose(
+        known_times.least_score(failed, np.ones(300, int)),
+        np.sort(failed)[(known_times.QUANTILES * 300).astype(int)],
+    )
 
 
 def test_corner_views_cover_what_the_original_covers():
