@@ -17,7 +17,8 @@ from scipy.stats import rankdata
 from demo.cohort import PATTERN
 from demo.survival import concordance
 from mil.seeds import seed_for
-from wsi.storage import load_npz, read_features, write_json
+from mil.slide_scores import read_attention
+from wsi.storage import read_features, write_json
 
 LOWEST_C = 0.70
 LARGEST_P = 0.05
@@ -166,7 +167,7 @@ def _read_overlaps(results: Path, experiment: str, masks: Path) -> list[SlideOve
     overlaps = []
     for path in sorted((results / "models" / experiment).glob("fold*/attention.npz")):
         features = results / "features" / _encoder(results, path.parent / "config.yaml")
-        for slide, attention in sorted(load_npz(path)[0].items()):
+        for slide, attention in sorted(read_attention(path).items()):
             _, coords, attributes = read_features(features / f"{slide}.h5")
             mask = cv2.imread(str(masks / f"{slide}.png"), cv2.IMREAD_GRAYSCALE)
             if mask is None:

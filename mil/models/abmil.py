@@ -1,6 +1,6 @@
 """Attention-based multiple-instance learning, in the shape AdvMIL gives it."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from mil.bags import Bag
 from mil.models import register
@@ -55,4 +55,8 @@ class ABMIL(BagModel):
         """Return vector [B, H] and raw attention scores [N]."""
         h = self.embed(bag.features)  # [N, hidden]
         z, scores = self.pool(h, bag.offsets)  # [B, hidden], [N]
-        return Embedding(self.rho(z), scores)
+        return Embedding(self.after_pooling(z), scores, pooled=h)
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of the attention's average z [B, hidden]."""
+        return self.rho(average)

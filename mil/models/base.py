@@ -38,7 +38,7 @@ class Embedding:
     [B] and weighted already. instance_logits [N, C]: of a model that classifies instances.
     class_scores [N, C]: raw attention of a model with a branch a class; scores then hold the
     largest. pooled [N, H]: what the softmax of the scores averages to ``vector``, of models that
-    end so: an instance's share of a linear head's logit follows from it. samples [N, M]: of models
+    end so (but for ``BagModel.after_pooling``): ``mil.contributions`` follow from it. samples [N, M]: of models
     whose attention is random, M draws of its weights on pooled. auxiliary: further outputs.
     """
 
@@ -106,6 +106,13 @@ class BagModel(nn.Module):
     def forward(self, bag: Bag) -> Embedding:
         """Return the embedding of each bag."""
         raise NotImplementedError
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of what the softmax of the scores averages ``pooled`` to.
+
+        It is the vector itself, unless the model has layers between the two.
+        """
+        return average
 
     def instance_loss(self, embedding: Embedding, bag: Bag, classes: Tensor) -> Tensor | None:
         """Return the weighted loss [B] of instances, or None for a model without.

@@ -94,7 +94,7 @@ class PatchGCN(BagModel):
             layers.append(self.drop(x + norm(conv(x, edges)).relu()))
         h = self.phi(torch.cat(layers, 1))  # [N, H]
         vector, scores = self.pool(h, bag.offsets)  # [B, H], [N]
-        return Embedding(vector, scores)
+        return Embedding(vector, scores, pooled=h)
 
     def _edges(self, bag: Bag) -> Tensor:
         edges = getattr(bag, EDGES[self.edge_agg])

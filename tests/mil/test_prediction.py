@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from synthetic_cohort import run, write_cohort
 
 from mil.prediction import predict_fold
+from mil.slide_scores import read_attention
 from mil.stored_curves import read_curves
 from mil.survival.breslow import breslow_baseline
 from mil.survival.curves import curves_of_cox
@@ -110,7 +111,7 @@ def test_a_collapse_on_the_test_part_is_an_alarm(cohort, caplog):
 
 
 def test_attention_of_test_patients_sums_to_one_over_their_slides(cohort):
-    attention, _ = load_npz(cohort / "out/attention.npz")
+    attention = read_attention(cohort / "out/attention.npz")
     fold = pd.read_csv(cohort / "fold0.csv")
     tests = fold.loc[fold["part"] == "test", "patient_id"]
     assert sorted(attention) == sorted(f"{p}-{s}" for p in tests for s in (0, 1))

@@ -1,0 +1,95 @@
+r"""What each instance adds to the prediction: signed, which attention is not.
+
+A model that ends in attention pooling has the vector :math:`z = \sum_n a_n x_n` before its last
+layers. For an output t,
+
+.. math:: c_n = a_n \Big( \frac{\partial t}{\partial z} \cdot x_n \Big)
+
+is the contribution of instance n. Under a head of one linear layer, :math:`t = w \cdot z + b`, it
+is :math:`a_n (w \cdot x_n)`: contributions add up to the logit less its bias, exactly. Under layers
+with a bend they add up to the linear part of t around this bag, whose slope the derivative is: to
+first order, what raising the weight of an instance does to the output.
+
+What x is depends on the model: a patch as such (``abmil``), one that has heard from its neighbours
+(``patchgcn``), or a region or cluster that the patch is part of (``esat``, ``deepattnmisl``).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mil.models.base import Embedding
+from mil.network import Network
+from mil.nn.segments import at_least_single, segment_softmax, segment_sum
+
+RISK = "risk"
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """Contributions of N instances to each of K outputs.
+
+    Shapes
+    ------
+    values [N, K]: positive raises the output.
+
+    Attributes
+    ----------
+    towards : the outputs: ``("risk",)``, higher is worse, or, of a head with one linear layer, its
+        logits ``("logit 0", ...)``.
+    exact : they add up to the logit less its bias; otherwise they hold to first order.
+    """
+
+    values: Tensor
+    towards: tuple[str, ...]
+    exact: bool
+
+
+def contributions(
+    network: Network, embedding: Embedding, offsets: Tensor, noise: Tensor
+) -> Contributions | None:
+    """Return what the instances contribute, or None where the model has no attention pooling.
+
+    Only the layers after the pooling are run again: the cost is O(N H), without a graph of the
+    instances.
+
+    Parameters
+    ----------
+    network : in evaluation mode.
+    embedding : what its model made of the bags.
+    offsets : [B + 1], of the bags.
+    noise : [B, S, W], what the prediction was made with.
+    """
+    if embedding.pooled is None:
+        return None
+    weights = segment_softmax(embedding.scores.detach(), offsets)  # [N]
+    x = at_least_single(embedding.pooled.detach())  # [N, H]
+    average = segment_sum(weights.unsqueeze(1) * x, offsets)  # [B, H]
+    slopes, towards, exact = _slopes(network, average, noise)  # [K, B, H]
+    values = [
+        rows @ slope.T
+        for rows, slope in zip(x.split(offsets.diff().tolist()), slopes.unbind(1), strict=True)
+    ]
+    return Contributions(weights.unsqueeze(1) * torch.cat(values), towards, exact)
+
+
+@torch.enable_grad()
+def _slopes(
+    network: Network, average: Tensor, noise: Tensor
+) -> tuple[Tensor, tuple[str, ...], bool]:
+    """Return the gradients [K, B, H] of the outputs, their names, and whether they are linear."""
+    average = average.detach().requires_grad_()
+    vector = network.model.after_pooling(average)
+    linear = getattr(network.head, "linear", None)
+    if linear is None:
+        outputs = network.head.explained(network.head(vector, noise).cpu()).unsqueeze(1)  # [B, 1]
+        towards = (RISK,)
+    else:
+        outputs = linear(vector)  # [B, K]
+        towards = tuple(f"logit {k}" for k in range(outputs.shape[1]))
+    slopes = [
+        torch.autograd.grad(output.sum(), average, retain_graph=True)[0]
+        for output in outputs.unbind(1)
+    ]
+    return torch.stack(slopes), towards, linear is not None and vector is average
