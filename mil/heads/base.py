@@ -180,7 +180,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def explained(self, output: Tensor) -> Tensor:
-        """Return what ``mil.contributions`` take apart, [B] of raw outputs (on the CPU): the risk."""
+        """Return what ``mil.contributions`` take apart, [B] of raw outputs (on the CPU)."""
         return self.risk(output)
 
     def monitored(self, output: Tensor, labels: Labels) -> Tensor:

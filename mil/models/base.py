@@ -38,8 +38,9 @@ class Embedding:
     [B] and weighted already. instance_logits [N, C]: of a model that classifies instances.
     class_scores [N, C]: raw attention of a model with a branch a class; scores then hold the
     largest. pooled [N, H]: what the softmax of the scores averages to ``vector``, of models that
-    end so (but for ``BagModel.after_pooling``): ``mil.contributions`` follow from it. samples [N, M]: of models
-    whose attention is random, M draws of its weights on pooled. auxiliary: further outputs.
+    end so (but for ``BagModel.after_pooling``); ``mil.contributions`` follow from it. samples
+    [N, M]: of models whose attention is random, M draws of its weights on pooled. auxiliary:
+    further outputs.
     """
 
     vector: Tensor
