@@ -63,7 +63,7 @@ def contributions(
     """
     if embedding.pooled is None:
         return None
-    weights = segment_softmax(embedding.scores.detach(), offsets)  # [N]
+    weights = _weights(embedding, offsets)  # [N]
     x = at_least_single(embedding.pooled.detach())  # [N, H]
     average = segment_sum(weights.unsqueeze(1) * x, offsets)  # [B, H]
     slopes, towards, exact = _slopes(network, average, noise)  # [K, B, H]
@@ -72,6 +72,13 @@ def contributions(
         for rows, slope in zip(x.split(offsets.diff().tolist()), slopes.unbind(1), strict=True)
     ]
     return Contributions(weights.unsqueeze(1) * torch.cat(values), towards, exact)
+
+
+def _weights(embedding: Embedding, offsets: Tensor) -> Tensor:
+    """Return the weight [N] of each instance in the average; of random attention the mean draw."""
+    if embedding.samples is not None:
+        return at_least_single(embedding.samples.detach()).mean(1)
+    return segment_softmax(embedding.scores.detach(), offsets)
 
 
 @torch.enable_grad()

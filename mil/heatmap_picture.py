@@ -154,9 +154,9 @@ def _mean_over(
     for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
         np.add.at(sums[0], (y, x), sign)
         np.add.at(sums[1], (y, x), sign * value)
-    count, total = np.rint(sums.cumsum(1).cumsum(2)[0]), sums.cumsum(1).cumsum(2)[1]
-    count, total = count[:-1, :-1], total[:-1, :-1]
-    return np.clip(total / np.maximum(count, 1), 0, 1), count > 0
+    count, total = sums.cumsum(1).cumsum(2)[:, :-1, :-1]
+    mean = (total / np.maximum(count, 1)).round(9)  # the sums have rounding errors, colours steps
+    return np.clip(mean, 0, 1), count > 0
 
 
 class _Page:
