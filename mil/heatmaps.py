@@ -121,7 +121,8 @@ def _draw(
         draw_message(f"{name}: no heatmap, since {why}.", heatmaps)
         return
     panels = [_panel(patient, table, Path(root), unit) for patient in chosen]
-    draw_panels(f"{name}: slides of {len(panels)} {kind}s", panels, heatmaps)
+    who = f"slides of {len(panels)} {kind}s" if len(panels) > 1 else f"slide of a {kind}"
+    draw_panels(f"{name}: {who}", panels, heatmaps)
 
 
 def read_test_patients(
