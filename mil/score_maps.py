@@ -68,7 +68,8 @@ def contribution_map(contribution: np.ndarray, towards: str = "risk") -> ScoreMa
     place = 0.5 + np.clip(contribution / limit, -1, 1) / 2
     what = "the risk" if towards == "risk" else towards
     ticks = (f"lowers {what}", "0", f"raises {what}")
-    return ScoreMap(f"contribution to {what}", place, SIGNED, ticks, "deepest colour: strongest 1 %")
+    legend = "deepest colour: strongest 1 %"
+    return ScoreMap(f"contribution to {what}", place, SIGNED, ticks, legend)
 
 
 def label_map(labels: np.ndarray) -> ScoreMap:
