@@ -63,40 +63,44 @@ def contributions(
     """
     if embedding.pooled is None:
         return None
-    weights = _weights(embedding, offsets)  # [N]
+    weights = _weights(embedding, offsets)  # [N, C], C branches of attention
     x = at_least_single(embedding.pooled.detach())  # [N, H]
-    average = segment_sum(weights.unsqueeze(1) * x, offsets)  # [B, H]
-    slopes, towards, exact = _slopes(network, average, noise)  # [K, B, H]
+    branches = [segment_sum(one.unsqueeze(1) * x, offsets) for one in weights.unbind(1)]
+    average = branches[0] if embedding.class_scores is None else torch.stack(branches, 1)
+    slopes, towards = _slopes(network, average, noise)  # [K, B, H] or [K, B, C, H]
+    slopes = slopes.view(len(slopes), len(average), len(branches), -1)
+    sizes = offsets.diff().tolist()
+    rows = zip(x.split(sizes), weights.split(sizes), slopes.unbind(1), strict=True)
     values = [
-        rows @ slope.T
-        for rows, slope in zip(x.split(offsets.diff().tolist()), slopes.unbind(1), strict=True)
+        (torch.einsum("nh,kch->nkc", one, slope) * share.unsqueeze(1)).sum(2)
+        for one, share, slope in rows
     ]
-    return Contributions(weights.unsqueeze(1) * torch.cat(values), towards, exact)
+    exact = hasattr(network.head, "linear") and not network.model.bends
+    return Contributions(torch.cat(values), towards, exact)
 
 
 def _weights(embedding: Embedding, offsets: Tensor) -> Tensor:
-    """Return the weight [N] of each instance in the average; of random attention the mean draw."""
+    """Return the weights [N, C] of instances in each average; of random attention the mean draw."""
     if embedding.samples is not None:
-        return at_least_single(embedding.samples.detach()).mean(1)
-    return segment_softmax(embedding.scores.detach(), offsets)
+        return at_least_single(embedding.samples.detach()).mean(1, keepdim=True)
+    if embedding.class_scores is not None:
+        return segment_softmax(embedding.class_scores.detach(), offsets)
+    return segment_softmax(embedding.scores.detach(), offsets).unsqueeze(1)
 
 
 @torch.enable_grad()
-def _slopes(
-    network: Network, average: Tensor, noise: Tensor
-) -> tuple[Tensor, tuple[str, ...], bool]:
-    """Return the gradients [K, B, H] of the outputs, their names, and whether they are linear."""
+def _slopes(network: Network, average: Tensor, noise: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the gradients [K, *average.shape] of the outputs, and their names."""
     average = average.detach().requires_grad_()
     vector = network.model.after_pooling(average)
-    linear = getattr(network.head, "linear", None)
-    if linear is None:
+    if hasattr(network.head, "linear"):
+        outputs = network.head.linear(vector)  # [B, K]
+        towards = tuple(f"logit {k}" for k in range(outputs.shape[1]))
+    else:
         outputs = network.head.explained(network.head(vector, noise).cpu()).unsqueeze(1)  # [B, 1]
         towards = (RISK,)
-    else:
-        outputs = linear(vector)  # [B, K]
-        towards = tuple(f"logit {k}" for k in range(outputs.shape[1]))
     slopes = [
         torch.autograd.grad(output.sum(), average, retain_graph=True)[0]
         for output in outputs.unbind(1)
     ]
-    return torch.stack(slopes), towards, linear is not None and vector is average
+    return torch.stack(slopes), towards

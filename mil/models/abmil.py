@@ -36,6 +36,8 @@ class ABMIL(BagModel):
     features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, H], scores [N].
     """
 
+    bends = True
+
     def __init__(
         self,
         in_dim: int,

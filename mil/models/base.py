@@ -37,8 +37,8 @@ class Embedding:
     ``BagModel.scores_are``). penalties: the model's own terms of the training loss by name, each
     [B] and weighted already. instance_logits [N, C]: of a model that classifies instances.
     class_scores [N, C]: raw attention of a model with a branch a class; scores then hold the
-    largest. pooled [N, H]: what the softmax of the scores averages to ``vector``, of models that
-    end so (but for ``BagModel.after_pooling``); ``mil.contributions`` follow from it. samples
+    largest. pooled [N, H]: what the softmax of the scores, or of each branch, averages before
+    ``BagModel.after_pooling`` makes it the vector; ``mil.contributions`` follow from it. samples
     [N, M]: of models whose attention is random, M draws of its weights on pooled. auxiliary:
     further outputs.
     """
@@ -90,6 +90,7 @@ class BagModel(nn.Module):
     scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
         ``evidence``, which is read as it is.
     observes : ``observe`` does something.
+    bends : ``after_pooling`` is not linear.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
     """
@@ -101,6 +102,7 @@ class BagModel(nn.Module):
     order_free: ClassVar[bool] = True
     scores_are: ClassVar[str] = "attention"
     observes: ClassVar[bool] = False
+    bends: bool = False
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
 
@@ -109,9 +111,10 @@ class BagModel(nn.Module):
         raise NotImplementedError
 
     def after_pooling(self, average: Tensor) -> Tensor:
-        """Return the vector [B, H] of what the softmax of the scores averages ``pooled`` to.
+        """Return the vector [B, H] of the average [B, H] of what the attention pools.
 
-        It is the vector itself, unless the model has layers between the two.
+        It is the vector itself, unless the model has layers between the two. Of C branches the
+        averages are [B, C, H].
         """
         return average
 

@@ -42,6 +42,22 @@ class RandomAttention(BagModel):
         return Embedding(vector, zero, pooled=bag.features, samples=draws)
 
 
+class Branches(BagModel):
+    """An average for each of two branches of attention, one behind the other."""
+
+    out_dim = 2 * WIDTH
+
+    def forward(self, bag):
+        scores = bag.features[:, :2]
+        weights = segment_softmax(scores, bag.offsets)
+        z = segment_sum(weights.unsqueeze(2) * bag.features.unsqueeze(1), bag.offsets)
+        vector = self.after_pooling(z)
+        return Embedding(vector, scores.amax(1), class_scores=scores, pooled=bag.features)
+
+    def after_pooling(self, average):
+        return average.flatten(1)
+
+
 def bags(dtype=torch.float64):
     packed = pack([example_bag(n, WIDTH, seed) for seed, n in enumerate((16, 64, 32))])
     return packed.__class__(**{**vars_of(packed), "features": packed.features.to(dtype)})
@@ -69,6 +85,18 @@ def explain(network, bag, noise=None):
         return contributions(network, embedding, bag.offsets, noise), output, embedding
 
 
+def average_of(embedding, bag):
+    if embedding.samples is not None:
+        weights = embedding.samples.mean(1)
+    elif embedding.class_scores is not None:
+        weights = segment_softmax(embedding.class_scores, bag.offsets)
+        x = embedding.pooled.unsqueeze(1)
+        return segment_sum(weights.unsqueeze(2) * x, bag.offsets)
+    else:
+        weights = segment_softmax(embedding.scores, bag.offsets)
+    return segment_sum(weights.unsqueeze(1) * embedding.pooled, bag.offsets)
+
+
 @pytest.mark.parametrize("name", model_names())
 def test_the_vector_is_made_of_the_average_of_what_is_pooled(name):
     network, bag = network_of(name, "linear"), bags()
@@ -76,18 +104,28 @@ def test_the_vector_is_made_of_the_average_of_what_is_pooled(name):
     if embedding.pooled is None:
         assert found is None
         return
-    weights = segment_softmax(embedding.scores, bag.offsets)
-    if embedding.samples is not None:
-        weights = embedding.samples.mean(1)
-    average = segment_sum(weights.unsqueeze(1) * embedding.pooled, bag.offsets)
+    average = average_of(embedding, bag)
     torch.testing.assert_close(
         network.model.after_pooling(average), embedding.vector, rtol=1e-9, atol=1e-12
     )
     assert found.values.shape == (len(bag.features), 3)
 
 
+@pytest.mark.parametrize("name", model_names())
+def test_under_a_linear_head_they_add_up_to_the_logit_less_its_bias(name):
+    """Of every model that says so, whatever it does before the pooling."""
+    network, bag = network_of(name, "linear"), bags()
+    found, logits, embedding = explain(network, bag)
+    if found is None or not found.exact:
+        assert found is None or network.model.bends
+        return
+    at_zero = network.head(network.model.after_pooling(0 * average_of(embedding, bag)), None)
+    total = segment_sum(found.values, bag.offsets)
+    torch.testing.assert_close(total, (logits - at_zero).detach(), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["patchgcn", "esat", "deepattnmisl"])
-def test_under_a_linear_head_they_are_the_products_and_add_up_to_the_logit_less_its_bias(name):
+def test_under_a_linear_head_they_are_the_products(name):
     network, bag = network_of(name, "linear"), bags()
     found, logits, embedding = explain(network, bag)
     weight, bias = network.head.linear.weight, network.head.linear.bias
@@ -155,6 +193,19 @@ def test_random_attention_counts_with_the_mean_of_its_draws():
     found, logits, _ = explain(network, bag)
     total = segment_sum(found.values, bag.offsets)
     torch.testing.assert_close(total, (logits - network.head.linear.bias).detach())
+
+
+def test_branches_of_attention_add_up_together():
+    head = LinearHead(2 * WIDTH, 3).double()
+    network, bag = Network(Branches(), head, None).eval(), bags()
+    found, logits, embedding = explain(network, bag)
+    weights = segment_softmax(embedding.class_scores, bag.offsets)
+    parts = head.linear.weight.view(3, 2, WIDTH)  # output, branch
+    literal = sum(weights[:, [c]] * (embedding.pooled @ parts[:, c].T) for c in (0, 1))
+    torch.testing.assert_close(found.values, literal.detach(), rtol=1e-12, atol=1e-14)
+    total = segment_sum(found.values, bag.offsets)
+    torch.testing.assert_close(total, (logits - head.linear.bias).detach())
+    assert found.exact
 
 
 def test_training_does_not_copy_regions_and_clusters():
