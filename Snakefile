@@ -90,6 +90,7 @@ localrules:
     clusters,
     train,
     evaluate,
+    scores,
     predict,
     robustness,
     report,
@@ -157,6 +158,12 @@ rule evaluate:
             experiment=EXPERIMENTS,
             figure=["heatmaps.jpg", "predicted_times.svg"],
         ),
+
+
+rule scores:
+    input:
+        trained_here,
+        collect("<results>/evaluation/{experiment}/scores", experiment=EXPERIMENTS),
 
 
 rule predict:

@@ -1,6 +1,6 @@
-"""Where a model looked: attention drawn over slides of test patients."""
+"""Where a model looked and what it made of that, drawn over slides of test patients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from scipy.stats import rankdata
 
 from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
-from wsi.storage import load_npz, read_features
+from mil.score_maps import score_maps
+from mil.slide_scores import ATTENTION, SlideScores, read_slide_scores
+from wsi.storage import read_features
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ def draw_heatmaps(
     slides: int,
     unit: str = "",
 ) -> None:
-    """Draw the attention of one experiment on a few slides, as one picture.
+    """Draw the scores of one experiment on a few slides, as one picture.
 
     The slides belong to test patients spread evenly over the predicted risk, from the highest to
-    the lowest. Of a patient with several slides the one with most attention is drawn. The colour is
-    the percentile of a patch's attention within its slide: attention has no sign and no unit, and
-    its size falls with the number of patches, so that only the order can be compared.
+    the lowest. Of a patient with several slides the one with most attention is drawn. Beside the
+    slide stand its attention and, of a model that has them, the contributions of its patches to the
+    risk; ``mil.score_maps`` says what the colours mean.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def draw_predicted_heatmaps(
     slides: int,
     unit: str,
 ) -> None:
-    """Draw the attention of one experiment on slides of a further cohort, averaged over models.
+    """Draw the scores of one experiment on slides of a further cohort, averaged over models.
 
     Parameters
     ----------
@@ -116,10 +118,11 @@ def _draw(
     chosen = spread([p for p in patients if p.patient_id in known], slides)
     if not chosen:
         why = "none was asked for" if slides < 1 else f"no {kind} has a usable slide"
-        draw_message(f"{name}: no attention heatmap, since {why}.", heatmaps)
+        draw_message(f"{name}: no heatmap, since {why}.", heatmaps)
         return
     panels = [_panel(patient, table, Path(root), unit) for patient in chosen]
-    draw_panels(f"{name}: attention on slides of {len(panels)} {kind}s", panels, heatmaps)
+    who = f"slides of {len(panels)} {kind}s" if len(panels) > 1 else f"slide of a {kind}"
+    draw_panels(f"{name}: {who}", panels, heatmaps)
 
 
 def read_test_patients(
@@ -155,21 +158,15 @@ def spread(patients: Sequence[TestPatient], count: int) -> list[TestPatient]:
     return [ordered[int(place)] for place in places]
 
 
-def percentile_within(attention: np.ndarray) -> np.ndarray:
-    """Return the percentile of each value among all, ``[N]`` in 0-100; equal values share one."""
-    return 100 * (rankdata(attention) - 0.5) / len(attention)
-
-
 def _panel(patient: TestPatient, table: pd.DataFrame, root: Path, unit: str) -> Panel:
     its = table[table["patient_id"] == patient.patient_id]
-    by_slide = _mean_attention(patient.attention, its["slide_id"])
-    mass = {slide: float(by_slide[slide].sum()) for slide in its["slide_id"]}
-    slide = max(mass, key=mass.__getitem__)
+    scores = {slide: read_slide_scores(patient.attention, slide) for slide in its["slide_id"]}
+    slide, several = _most(scores)
     path = its.loc[its["slide_id"] == slide, "features"].item()
     _, coords, attributes = read_features(root / path)
-    if len(coords) != len(by_slide[slide]):
+    if len(coords) != len(scores[slide].attention):
         raise ValueError(
-            f"slide {slide}: attention of {len(by_slide[slide])} patches, but {path} has "
+            f"slide {slide}: attention of {len(scores[slide].attention)} patches, but {path} has "
             f"{len(coords)}; predict again."
         )
     imported = attributes["stage"] == "import_features"
@@ -180,15 +177,24 @@ def _panel(patient: TestPatient, table: pd.DataFrame, root: Path, unit: str) -> 
         footprint=float(attributes["footprint0"]),
         extent=(float(attributes["bounds"][2]), float(attributes["bounds"][3])),
         mpp=_known_mpp(attributes),
-        percentile=percentile_within(by_slide[slide]),
-        caption="\n".join(_caption(patient, slide, mass, unit)),
+        maps=score_maps(scores[slide]),
+        caption="\n".join(_caption(patient, slide, several, unit)),
     )
 
 
-def _mean_attention(paths: Sequence[str | Path], slides: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the attention [N] on each of the slides, its mean over models."""
-    models = [load_npz(path)[0] for path in paths]
-    return {slide: np.mean([model[slide] for model in models], axis=0) for slide in slides}
+def _most(scores: Mapping[str, SlideScores]) -> tuple[str, str]:
+    """Return the slide of a patient to draw, and what to say where there are others.
+
+    It is the slide with most attention; evidence has no shares, so there it is that with the
+    strongest patch.
+    """
+    shared = all(one.kind == ATTENTION for one in scores.values())
+    mass = {s: one.attention.sum() if shared else one.attention.max() for s, one in scores.items()}
+    slide = max(mass, key=mass.__getitem__)
+    if len(mass) == 1:
+        return slide, ""
+    said = f"{mass[slide]:.0%} of the attention" if shared else "the highest score"
+    return slide, f", {said} on the patient's {len(mass)} slides"
 
 
 def _known_mpp(attributes: dict[str, object]) -> float | None:
@@ -197,10 +203,7 @@ def _known_mpp(attributes: dict[str, object]) -> float | None:
     return None if assumed or "mpp0" not in attributes else float(attributes["mpp0"])
 
 
-def _caption(patient: TestPatient, slide: str, mass: dict[str, float], unit: str) -> Iterator[str]:
-    several = ""
-    if len(mass) > 1:
-        several = f", {mass[slide]:.0%} of the attention on the patient's {len(mass)} slides"
+def _caption(patient: TestPatient, slide: str, several: str, unit: str) -> Iterator[str]:
     yield f"Slide {slide}{several}"
     seen = "event at" if patient.event else "no event until"
     time = f"{patient.time:.4g} {unit}".strip()

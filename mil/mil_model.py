@@ -176,7 +176,8 @@ class MILModel(nn.Module):
         generator = self._noise
         if not self.training:
             generator = torch.Generator().manual_seed(seed_for(self.seed, "evaluation"))
-        noise = self.network.head.noise(len(bag), 1, generator).to(bag.features.device)
+        draws = self.network.head.training_draws
+        noise = self.network.head.noise(len(bag), draws, generator).to(bag.features.device)
         output, embedding = self.network(bag, noise)
         scores = at_least_single(embedding.scores)
         if self.network.model.scores_are == "attention":

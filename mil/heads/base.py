@@ -265,6 +265,10 @@ class Head(nn.Module):
         """Return the risk [B] of raw outputs, differentiable: higher is worse."""
         raise NotImplementedError
 
+    def explained(self, output: Tensor) -> Tensor:
+        """Return what ``mil.contributions`` take apart, [B] of raw outputs (on the CPU)."""
+        return self.risk(output)
+
     def monitored(self, output: Tensor, labels: Labels | Targets) -> Tensor:
         """Return the loss that chooses the epoch, from raw outputs (on the CPU) of validation."""
         return self.own_loss(output, labels)

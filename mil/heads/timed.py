@@ -85,6 +85,10 @@ class TimedHead(Head):
         """Return minus the first draw [B]."""
         return -output[:, 0]
 
+    def explained(self, output: Tensor) -> Tensor:
+        """Return minus the median draw [B], which is the predicted risk."""
+        return -output.median(1).values
+
     def monitored(self, output: Tensor, labels: Labels) -> Tensor:
         """Return the regression loss of the median draw, censored patients at full weight."""
         median = output.median(1).values

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from mil.bags import Bag
 from mil.models import register
@@ -72,12 +72,15 @@ class ABMIL(BagModel):
         if out is not None:
             self.rho = nn.Sequential(nn.Linear(width, out), ReLUDropout(dropout))
         self.out_dim = out or width
+        self.bends = self.rho is not None
         xavier_linear_(self)
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and raw attention scores [N]."""
         h = self.embed(bag.features)  # [N, hidden]
         z, scores = self.pool(h, bag.offsets)  # [B, hidden], [N]
-        if self.rho is None:
-            return Embedding(z, scores, pooled=h)
-        return Embedding(self.rho(z), scores)
+        return Embedding(self.after_pooling(z), scores, pooled=h)
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of the attention's average z [B, hidden]."""
+        return average if self.rho is None else self.rho(average)

@@ -39,9 +39,10 @@ class Embedding:
     ``BagModel.scores_are``). penalties: the model's own terms of the training loss by name, each
     [B] and weighted already. instance_logits [N, C]: of a model that classifies instances.
     class_scores [N, C]: raw attention of a model with a branch a class; scores then hold the
-    largest. pooled [N, H]: what the softmax of the scores averages to ``vector``, of models that
-    end so: an instance's share of a linear head's logit follows from it. samples [N, M]: of models
-    whose attention is random, M draws of its weights on pooled. auxiliary: further outputs.
+    largest. pooled [N, H]: what the softmax of the scores, or of each branch, averages before
+    ``BagModel.after_pooling`` makes it the vector; ``mil.contributions`` follow from it. samples
+    [N, M]: of models whose attention is random, M draws of its weights on pooled. auxiliary:
+    further outputs.
     """
 
     vector: Tensor
@@ -98,6 +99,7 @@ class BagModel(nn.Module):
         the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.
     penalties : names of those in its embeddings, which ``training.annealing`` may weigh.
+    bends : ``after_pooling`` is not linear.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
     """
@@ -111,6 +113,7 @@ class BagModel(nn.Module):
     gives_outputs: ClassVar[bool] = False
     observes: ClassVar[bool] = False
     penalties: ClassVar[tuple[str, ...]] = ()
+    bends: bool = False
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
 
@@ -131,6 +134,14 @@ class BagModel(nn.Module):
     def forward(self, bag: Bag) -> Embedding:
         """Return the embedding of each bag."""
         raise NotImplementedError
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of the average [B, H] of what the attention pools.
+
+        It is the vector itself, unless the model has layers between the two. Of C branches the
+        averages are [B, C, H].
+        """
+        return average
 
     def instance_loss(self, embedding: Embedding, bag: Bag, classes: Tensor) -> Tensor | None:
         """Return the weighted loss [B] of instances, or None for a model without.

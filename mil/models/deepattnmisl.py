@@ -105,8 +105,13 @@ class DeepAttnMISL(BagModel):
         x = at_least_single(self.phi(bag.features).relu())  # [N, H], to be summed
         total = x.new_zeros(len(sizes), x.shape[1]).index_add(0, group, x)
         c = total / sizes.clamp(min=1).unsqueeze(1)  # [G, H]
-        vector, scores = self.pool(self.embed(c), offsets)  # [B, H], [G]
-        return Embedding(vector, scores[group] - sizes[group].log())
+        h = self.embed(c)  # [G, H]
+        vector, scores = self.pool(h, offsets)  # [B, H], [G]
+        # A copy for every patch is for looking at predictions; training does without. Empty groups
+        # have no patch to stand for them.
+        whole = self.mask_empty and not self.training
+        pooled = h[group] if whole else None  # [N, H]
+        return Embedding(vector, scores[group] - sizes[group].log(), pooled=pooled)
 
     def _groups(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Return the group [N] of every row, bag by bag and cluster by cluster, and the bags' ends.

@@ -99,6 +99,7 @@ class PatchGCN(BagModel):
         self.phi = nn.Sequential(nn.Linear(joined, out), ReLUDropout(dropout))
         self.pool = AttentionPool(out, out, gated=True, dropout=0.25 if dropout > 0 else 0.0)
         self.rho = nn.Sequential(nn.Linear(out, out), nn.ReLU()) if rho else None
+        self.bends = self.rho is not None
         xavier_linear_(self)
 
     def forward(self, bag: Bag) -> Embedding:
@@ -115,9 +116,11 @@ class PatchGCN(BagModel):
             layers.append(deepgcn_layer(layers[-1], along, norm, self.block, self.drop))
         h = self.phi(torch.cat(layers, 1))  # [N, H]
         vector, scores = self.pool(h, bag.offsets)  # [B, H], [N]
-        if self.rho is None:
-            return Embedding(vector, scores, pooled=h)
-        return Embedding(self.rho(vector), scores)
+        return Embedding(self.after_pooling(vector), scores, pooled=h)
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of the attention's average [B, out]."""
+        return average if self.rho is None else self.rho(average)
 
     def _edges(self, bag: Bag) -> Tensor:
         edges = getattr(bag, EDGES[self.edge_agg])

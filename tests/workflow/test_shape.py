@@ -42,6 +42,8 @@ def test_snakemake_lint_is_clean(project):
         ("evaluate", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                       "cohort", "training", "predictions", "evaluation", "distributions",
                       "attention", "comparison"}),
+        ("scores", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
+                    "cohort", "training", "predictions", "scores"}),
         ("all", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                  "cohort", "training", "predictions", "evaluation", "distributions", "attention",
                  "comparison", "table", "report", "provenance"}),
