@@ -90,6 +90,7 @@ def test_gradient_reaches_every_parameter(model):
         seen = model(bag).detached()
         for _ in range(20):
             model.observe(seen, bag, torch.arange(4) % OUTPUTS)
+    assert set(model(bag).penalties) == set(model.penalties)
     every_term(model, bag, OUTPUTS).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None]
     # a bias just before a softmax over instances cannot matter: its gradient exists and is about 0
