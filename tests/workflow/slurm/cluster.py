@@ -89,7 +89,7 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._munge_is_ours = True
+        self._munge_is_ours = folder / "run/munge-is-ours"  # a file, for who cleans up behind us
 
     def start(self) -> None:
         for name in ("etc", "run", "log", "state", "spool", "dev", "bin"):
@@ -124,7 +124,7 @@ class Cluster:
             with _gone():
                 process.kill()
         _end(self.folder / "run/slurmctld.pid")
-        if self._munge_is_ours:
+        if self._munge_is_ours.exists():
             _end(MUNGE)
         for name in ("slurm.conf", "gres.conf"):
             (ETC / name).unlink(missing_ok=True)
@@ -206,9 +206,9 @@ class Cluster:
         return [dict(p.split("=", 1) for p in line.split() if "=" in p) for line in lines]
 
     def _start_munge(self) -> None:
-        self._munge_is_ours = not (MUNGE.exists() and psutil.pid_exists(int(MUNGE.read_text())))
-        if not self._munge_is_ours:
+        if MUNGE.exists() and psutil.pid_exists(int(MUNGE.read_text())):
             return
+        self._munge_is_ours.touch()
         subprocess.run("install -d -o munge -g munge -m 755 /run/munge".split(), check=True)
         key = Path("/etc/munge/munge.key")
         if not key.exists():
