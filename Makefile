@@ -41,8 +41,9 @@ demo-null: .venv/runtime ## the same with permuted labels: no experiment may fin
 	$(SNAKEMAKE) null
 	@$(BIN)/python -m demo null $(RESULTS)
 
-test: .venv/test ## all tests but those marked slow, gpu or slurm
+test: .venv/test ## all tests but those marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm"
+	$(MAKE) test-slurm
 
 test-slow: .venv/test ## the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"
@@ -50,8 +51,8 @@ test-slow: .venv/test ## the tests marked slow
 test-gpu: .venv/test ## the tests marked gpu, on a machine that has one
 	$(BIN)/python -m pytest -m gpu
 
-test-slurm: .venv/test ## the workflow on a real SLURM, and all that may go wrong; as root
-	$(BIN)/python -m pytest -m slurm
+test-slurm: .venv/test ## the workflow on a real SLURM, and all that may go wrong there
+	$(BIN)/python -m pytest -m slurm tests/workflow/slurm
 
 docs: .venv/test ## the documentation as a site, in docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build

@@ -109,14 +109,14 @@ rule all:
 rule tissue:
     input:
         from_slides,
-        collect("<results>/tissue/{slide}.geojson", slide=SLIDES),
+        each("<results>/tissue/{slide}.geojson", slide=SLIDES),
 
 
 rule patches:
     input:
         from_slides,
         "<results>/slides.csv" if OWN_SLIDES else [],
-        collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
+        each("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 
 
 rule features:
@@ -131,7 +131,7 @@ rule graphs:
 
 rule clusters:
     input:
-        collect(
+        each(
             "<results>/clusters/{encoder}/{patient}.npz",
             encoder=OWN_ENCODERS,
             patient=PATIENTS,

@@ -28,7 +28,7 @@ rule make_folds:
         seed=config["seed"],
         strict=config["strict"],
         exclude=list(OWN_TABLE.exclude),
-        code=code_digest("mil.folds"),
+        code=code_of("mil.folds"),
     message:
         "folds"
     script:
@@ -68,7 +68,7 @@ rule gather_cohort:
         max_failed_slides=share_that_may_fail,
         strict=config["strict"],
         exclude=slides_left_out,
-        code=code_digest("mil.cohort"),
+        code=code_of("mil.cohort"),
     message:
         "cohort of usable slides ({wildcards.encoder})"
     script:

@@ -1,5 +1,6 @@
 """Putting the page together: tables are read, pictures inlined, one template filled."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def write_report(
     distributions: Mapping[str, Paths],
     alarms: Paths,
     citation: str | Path,
+    run: str | Path,
     version: str,
     note: str = "",
     speeds: str | Path = "",
@@ -80,6 +82,7 @@ def write_report(
         the same name lies beside each SVG.
     alarms : ``alarms.csv`` of each experiment.
     citation : CITATION.cff of this software.
+    run : JSON of the last start, see ``mil.provenance.start``; of it the page has the packages.
     version : of this software, with a digest of its code.
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
     speeds : folder with ``<encoder>/<slide>.json``, how fast each slide was encoded.
@@ -124,7 +127,7 @@ def write_report(
         "version": version,
         "config_hash": provenance.config_hash(config),
         "config_text": provenance.config_text(config),
-        "packages": provenance.package_versions(),
+        "packages": json.loads(Path(run).read_text())["packages"],
         "works": provenance.works_to_cite(citation),
         "warnings": [
             *provenance.legacy_offsets(config),

@@ -237,6 +237,7 @@ def train_model(
         fold_index=fold_index,
         chosen_epoch=chosen.epoch,
         precision=str(precision).removeprefix("torch."),
+        torch=str(torch.__version__),
     )
     write_history(history, epochs)
     checkpoint.remove()

@@ -63,6 +63,10 @@ def page(html):
     return Page(html)
 
 
+def test_versions_are_those_of_where_jobs_ran(html):
+    assert "numpy&nbsp;2.5.5, torch&nbsp;2.15.0." in html
+
+
 def test_the_page_loads_nothing_from_outside(html, page):
     assert not page.named("script")
     assert not page.named("link")
