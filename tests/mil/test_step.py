@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from examples import example_bag
+from examples import example_bag, pairs
 from torch.utils.flop_counter import FlopCounterMode
 
 from mil.bags import pack
 from mil.heads import head_names
 from mil.heads.base import Labels, Targets
-from mil.models import MODELS, model_names
 from mil.network import build_network
 from mil.nn import instance_linear
 from mil.nn.instance_linear import InstanceLinear
@@ -38,16 +37,6 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
         noise=torch.Generator().manual_seed(1),
         precision=precision,
     )
-
-
-def pairs(*heads):
-    """Every model with each of the heads; without a layer of its own noise has nowhere to go."""
-    return [
-        (model, head)
-        for model in model_names()
-        for head in heads
-        if not (head == "adversarial" and MODELS.find(model).gives_outputs)
-    ]
 
 
 def state(module):

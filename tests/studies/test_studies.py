@@ -207,6 +207,12 @@ def test_tables_of_unit_tests_grow_model_by_model(tmp_path):
     ]
 
 
+def test_the_page_shows_the_table():
+    table = pd.read_csv(algorithmic_unit_tests.TABLE)
+    page = (ROOT / "docs/algorithmic-unit-tests.md").read_text()
+    assert algorithmic_unit_tests.describe(table) in page
+
+
 def test_bags_that_a_model_cannot_read_are_told():
     rows = list(algorithmic_unit_tests.judged("esat", [0]))
     assert [row[1] for row in rows] == list(algorithmic_unit_tests.SETS)
