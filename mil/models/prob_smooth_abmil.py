@@ -69,5 +69,5 @@ class ProbSmoothABMIL(BagModel):
         """Return vector [B, H], scores [N], samples [N, M] and the penalty ``kl``."""
         graph = bag_graph(bag, self.name).normalised("sym")
         h = self.embed(bag.features)  # [N, H]
-        vector, scores, samples, kl = self.pool(h, graph, bag.offsets)
+        vector, scores, samples, kl = self.pool(h, graph, bag.offsets, bag.features.sum(1))
         return Embedding(vector, scores, {"kl": kl}, pooled=h, samples=samples)
