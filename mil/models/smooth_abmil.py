@@ -63,5 +63,5 @@ class SmoothABMIL(BagModel):
         """Return vector [B, H], raw attention scores [N] and the penalty ``energy``."""
         graph = bag_graph(bag, self.name).normalised("sym")
         h = self.embed(bag.features)  # [N, H]
-        vector, scores, _, energy = self.pool(h, graph, bag.offsets)
+        vector, scores, _, energy = self.pool(h, graph, bag.offsets, bag.features.sum(1))
         return Embedding(vector, scores, {"energy": energy}, pooled=h)

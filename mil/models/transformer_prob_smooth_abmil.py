@@ -76,5 +76,5 @@ class TransformerProbSmoothABMIL(BagModel):
         """Return vector [B, D], scores [N], samples [N, M] and the penalty ``kl``."""
         graph = bag_graph(bag, self.name).normalised("sym")
         y = self.encoder(bag.features, bag.offsets)  # [N, D]
-        vector, scores, samples, kl = self.pool(y, graph, bag.offsets)
+        vector, scores, samples, kl = self.pool(y, graph, bag.offsets, bag.features.sum(1))
         return Embedding(vector, scores, {"kl": kl}, pooled=y, samples=samples)

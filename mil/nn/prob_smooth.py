@@ -53,8 +53,9 @@ class ProbSmoothAttentionPool(nn.Module):
     Without variance f is mu and the penalty its Dirichlet energy :math:`\mu^\top L \mu / n`.
 
     In training draws come from PyTorch's global generator. In evaluation they are the same every
-    time, in pairs +e and -e, and the instance with the k-th smallest mu of its bag gets the k-th:
-    neither the order of instances nor other bags matter. torchmil takes the diagonal from a dense
+    time, in pairs +e and -e, and the instance with the k-th smallest ``key`` of its bag gets the
+    k-th: with a key that an instance keeps, neither the order of instances nor other bags, weights
+    or the precision matter. torchmil takes the diagonal from a dense
     matrix and lets padding into the divergence and its divisor.
 
     Parameters
@@ -67,7 +68,7 @@ class ProbSmoothAttentionPool(nn.Module):
 
     Shapes
     ------
-    x [N, D], a normalised graph, offsets [B + 1] -> ``RandomPool``.
+    x [N, D], a normalised graph, offsets [B + 1], key [N] -> ``RandomPool``.
 
     Raises
     ------
@@ -95,7 +96,7 @@ class ProbSmoothAttentionPool(nn.Module):
         self.mean = nn.Linear(wide, 1)
         self.log_variance = nn.Linear(wide, 1) if variance else None
 
-    def forward(self, x: Tensor, graph: Adjacency, offsets: Tensor) -> RandomPool:
+    def forward(self, x: Tensor, graph: Adjacency, offsets: Tensor, key: Tensor) -> RandomPool:
         """Return pooled bags, scores, draws and the penalty."""
         h = self.hidden(x)  # [N, 2 a]
         mean = at_least_single(self.mean(h).squeeze(-1))  # [N]
@@ -107,17 +108,17 @@ class ProbSmoothAttentionPool(nn.Module):
 
         log_variance = at_least_single(self.log_variance(h).squeeze(-1))
         penalty = penalty + log_variance.exp() * (1 - graph.diagonal) - log_variance / 2
-        samples = self._draws(mean, (log_variance / 2).exp(), offsets)  # [N, M]
+        samples = self._draws(mean, (log_variance / 2).exp(), offsets, key)  # [N, M]
         weights = samples.mean(1)
         vector = segment_sum(weights.unsqueeze(-1) * x, offsets)
         return RandomPool(vector, weights.log(), samples, segment_mean(penalty, offsets))
 
-    def _draws(self, mean: Tensor, deviation: Tensor, offsets: Tensor) -> Tensor:
+    def _draws(self, mean: Tensor, deviation: Tensor, offsets: Tensor, key: Tensor) -> Tensor:
         """Return the attention [N, M] of M draws."""
         if self.training:
             noise = torch.randn(len(mean), self.samples, dtype=mean.dtype, device=mean.device)
             return attention_of(mean, deviation, noise, offsets)
-        half = fixed_noise(mean.detach(), self.evaluation_samples // 2, offsets)
+        half = fixed_noise(key, self.evaluation_samples // 2, offsets).to(mean)
         if torch.is_grad_enabled():
             return attention_of(mean, deviation, torch.cat([half, -half], 1), offsets)
         parts = [
@@ -134,11 +135,11 @@ def attention_of(mean: Tensor, deviation: Tensor, noise: Tensor, offsets: Tensor
     return segment_softmax(f.clamp(-BOUND, BOUND), offsets)
 
 
-def fixed_noise(mean: Tensor, draws: int, offsets: Tensor) -> Tensor:
-    """Return standard normal noise [N, draws], the same for the k-th smallest mean of any bag."""
+def fixed_noise(key: Tensor, draws: int, offsets: Tensor) -> Tensor:
+    """Return standard normal noise [N, draws], the same for the k-th smallest key of any bag."""
     parts = []
-    for one in mean.split(offsets.diff().tolist()):
+    for one in key.cpu().split(offsets.diff().tolist()):
         generator = torch.Generator().manual_seed(EVALUATION_SEED)
-        noise = torch.randn(len(one), draws, dtype=torch.float32, generator=generator)
-        parts.append(noise.to(mean)[one.argsort(stable=True).argsort()])
-    return torch.cat(parts)
+        noise = torch.randn(len(one), draws, generator=generator)
+        parts.append(noise[one.argsort(stable=True).argsort()])
+    return torch.cat(parts).to(key.device)
