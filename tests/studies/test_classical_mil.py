@@ -65,6 +65,6 @@ def test_accuracy_and_interval():
 def test_the_table_is_at_the_published_accuracy():
     """Attention on the classical sets is as good as published, within both errors."""
     found = pd.read_csv(TABLE).dropna(subset="published")
-    assert len(found) == 4
+    assert set(found["set"]) == {"musk1", "elephant"}
     assert (found["high"] > found["published"] - found["published_error"]).all()
     assert (found["low"] < found["published"] + found["published_error"]).all()
