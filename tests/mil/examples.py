@@ -46,6 +46,21 @@ def pairs(*heads):
     ]
 
 
+SMALL = {
+    "camil": {"hidden": 32, "heads": 4, "keys": 16},
+    "esat": {"hidden": 32, "heads": 4},
+    "gtp": {"clusters": 8, "layers": 1},
+    "iib_mil": {"hidden": 16, "stages": 1},
+    "setmil": {"reduced": 16, "pyramid": 16, "layers": 1, "heads": 4},
+    "sm_transformer_abmil": {"hidden": 32, "heads": 4},
+    "transformer_abmil": {"hidden": 32, "heads": 4},
+    "transformer_prob_smooth_abmil": {"hidden": 32, "heads": 4},
+    "transmil": {"hidden": 32, "heads": 4},
+    "vaeabmil": {"sizes": "32-16"},
+}
+"""Options by which large models are quick, for tests of what surrounds them."""
+
+
 def every_term(model, bag, outputs):
     """The sum of all that a step may descend, with a smooth loss of the outputs."""
     embedding = model(bag)
