@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
+from mil.annealing import unknown_penalties
 from mil.config_encoders import check_encoders, encoder_settings
 from mil.config_predict import check_predict
+from mil.config_presets import check_presets, with_presets
 from mil.config_robustness import check_robustness
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
@@ -44,10 +46,14 @@ def load_config(raw: Mapping[str, Any] | None, schema_path: str | Path) -> dict[
     """
     schema = read_schema(str(schema_path))
     config = copy.deepcopy(dict(raw or {}))
+    if "experiments" in config:
+        config["experiments"] = with_presets(config["experiments"], schema)
     problems, wrong = schema_problems(_whole(config, _written_out(config, schema)), schema)
     _fill_defaults(config, schema, schema)
     written = _written_out(config, schema)
     problems += check_config(_whole(config, written), schema, skip=wrong)
+    if "experiments" not in wrong:
+        problems += check_presets(written, schema)
     if problems:
         told = dict.fromkeys(in_users_words(problem, written) for problem in problems)
         raise ConfigError(f"config.yaml: {problem}" for problem in told)
@@ -78,6 +84,8 @@ def check_config(
         ({"experiments"}, lambda: _check_semi_supervised(config["experiments"])),
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
+        ({"experiments"}, lambda: _check_heads(config["experiments"], schema)),
+        ({"training", "experiments"}, lambda: _check_annealing(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
@@ -353,6 +361,25 @@ def _check_clusters(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
                 f"experiments[{position}].model_options.clusters is {options['clusters']}, but "
                 f"clusters.k is {k}; without mask_empty they must be the same."
             )
+
+
+def _check_heads(entries: list[Mapping[str, Any]], schema: Mapping[str, Any]) -> Iterator[str]:
+    models = schema["$defs"]["models"]
+    for position, entry in enumerate(entries):
+        if entry["head"] == "adversarial" and models[entry["model"]].get("gives_outputs"):
+            yield (
+                f"experiments[{position}].head is adversarial, but model {entry['model']} gives "
+                "outputs itself and leaves no layer for noise; take head: time, or a model that "
+                "gives a vector (abmil)."
+            )
+
+
+def _check_annealing(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    models = schema["$defs"]["models"]
+    for position, entry in enumerate(config["experiments"]):
+        given, penalties = _training(entry, config), models[entry["model"]].get("penalties", [])
+        for problem in unknown_penalties(given["annealing"], entry["model"], penalties):
+            yield f"experiments[{position}]: {problem}"
 
 
 def _check_folds(folds: Mapping[str, Any]) -> Iterator[str]:

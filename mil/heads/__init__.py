@@ -1,4 +1,4 @@
-"""Heads: embedding -> survival, by name.
+"""Heads: embedding -> survival, class, grade or number, by name.
 
 A new one is a file here, named as it is registered, and its options in the schema of the
 configuration (``schemas/config.schema.yaml``: the list of names and its options).
@@ -12,9 +12,9 @@ HEADS = Registry("head", __name__)
 register = HEADS.register
 
 
-def head_names() -> list[str]:
-    """Return the names of all heads, sorted."""
-    return HEADS.names()
+def head_names(task: str | None = None) -> list[str]:
+    """Return the names of all heads, or of those of a task (``mil.tasks``), sorted."""
+    return [name for name in HEADS.names() if task in (None, HEADS.find(name).task)]
 
 
 def build_head(name: str, width: int, fitted: dict[str, Any], **options: Any):

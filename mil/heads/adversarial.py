@@ -97,6 +97,13 @@ class AdversarialHead(TimedHead):
         self.drop = nn.Dropout(dropout)
         xavier_linear_(self)
 
+    def take_outputs(self, model: str) -> None:
+        """Refuse: noise enters in the layers."""
+        raise HeadError(
+            f"head 'adversarial': model {model!r} gives outputs itself, so there is no layer that "
+            "noise could enter. Take head: time, or a model that gives a vector."
+        )
+
     def opponent(self, in_dim: int) -> Discriminator | None:
         """Return a discriminator of (bag, time) pairs."""
         if self.adversarial_weight == 0:

@@ -42,6 +42,10 @@ class Labels:
             torch.tensor(np.asarray(time, dtype=np.float64)), torch.tensor(np.asarray(event) > 0)
         )
 
+    def __len__(self) -> int:
+        """Return the number of patients, B."""
+        return len(self.time)
+
     @property
     def known(self) -> Tensor:
         """Who has labels, [B]."""
@@ -53,8 +57,56 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a head says of n patients, on the scale of the patient table.
+class Targets:
+    """What B patients are, where it is no time: ``Labels`` of the other tasks, on the CPU.
+
+    Shapes
+    ------
+    value [B] float64: the number of a class or grade, from 0, or a measured number; [B, K] of K
+    labels that exclude each other nowhere: 1 or 0. NaN where it is unknown.
+    """
+
+    value: Tensor
+
+    @classmethod
+    def of(cls, value: NDArray) -> "Targets":
+        """Return an array of targets as a tensor."""
+        return cls(torch.tensor(np.asarray(value, dtype=np.float64)))
+
+    def __len__(self) -> int:
+        """Return the number of patients, B."""
+        return len(self.value)
+
+    @property
+    def known(self) -> Tensor:
+        """Who has labels, [B]; of several labels, one at least."""
+        known = ~self.value.isnan()
+        return known if known.ndim == 1 else known.any(1)
+
+    def at(self, patients: Tensor | slice) -> "Targets":
+        """Return the targets of some of the patients."""
+        return Targets(self.value[patients])
+
+
+class OfPatients:
+    """Columns over n patients, in the fields of a dataclass; a column may be None."""
+
+    @staticmethod
+    def together(parts: Sequence[Any]) -> Any:
+        """Return what is said of several groups of patients as one; one group at least."""
+        kind = type(parts[0])
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(kind)}
+        return kind(
+            **{
+                name: None if values[0] is None else np.concatenate(values)
+                for name, values in columns.items()
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Prediction(OfPatients):
+    """What a head says of the survival of n patients, on the scale of the patient table.
 
     Shapes
     ------
@@ -67,23 +119,40 @@ class Prediction:
     draws: NDArray[np.float32]
     survival: NDArray[np.float64] | None = None
 
-    @classmethod
-    def together(cls, parts: Sequence["Prediction"]) -> "Prediction":
-        """Return the predictions of several groups of patients as one; one group at least."""
-        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
-        return cls(
-            **{
-                name: None if values[0] is None else np.concatenate(values)
-                for name, values in columns.items()
-            }
-        )
+
+@dataclass(frozen=True)
+class Probabilities(OfPatients):
+    """What a head says of the classes of n patients.
+
+    Shapes
+    ------
+    probability [n, C]: of each class; rows sum to 1, or, of labels that do not exclude each other,
+    each is that of its label. spread [n, C]: standard deviation of it over random attention, 0
+    where nothing is random.
+    """
+
+    probability: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate(OfPatients):
+    """What a head says of a number of n patients, on the scale of the patient table.
+
+    Shapes
+    ------
+    value [n]; spread [n]: standard deviation over random attention, 0 where nothing is random.
+    """
+
+    value: NDArray[np.float64]
+    spread: NDArray[np.float64]
 
 
 class Head(nn.Module):
     """Base of all heads.
 
     A head is built as ``(width of the embedding, fitted values, **options)``. To its own loss any
-    head may add ``ranking_weight`` times the mean over comparable pairs of
+    head of survival may add ``ranking_weight`` times the mean over comparable pairs of
     ``max(0, ranking_margin - (risk_i - risk_j))``, i having failed before j.
 
     Parameters
@@ -93,6 +162,8 @@ class Head(nn.Module):
 
     Attributes
     ----------
+    task : what it predicts, a name of ``mil.tasks``; ``survival`` reads ``Labels``, others
+        ``Targets``.
     learning_rate, weight_decay : defaults of the optimiser.
     compares_patients : the loss is over pairs or risk sets, so it takes the outputs of a whole
         step; otherwise it is a mean over patients, and a step may add it up from parts.
@@ -103,6 +174,7 @@ class Head(nn.Module):
     """
 
     name: str
+    task: ClassVar[str] = "survival"
     learning_rate: ClassVar[float] = 2e-4
     weight_decay: ClassVar[float] = 1e-5
     compares_patients: bool = False
@@ -110,7 +182,7 @@ class Head(nn.Module):
     updates: int = 1
     proportional: ClassVar[bool] = False
 
-    def __init__(self, ranking_weight: float, ranking_margin: float) -> None:
+    def __init__(self, ranking_weight: float = 0.0, ranking_margin: float = 0.0) -> None:
         super().__init__()
         self.ranking_weight = ranking_weight
         self.ranking_margin = ranking_margin
@@ -126,7 +198,10 @@ class Head(nn.Module):
 
     @classmethod
     def fit(cls, time: NDArray, event: NDArray, **options: Any) -> dict[str, Any]:
-        """Return what is fitted on the training part: plain numbers and lists, to be stored."""
+        """Return what is fitted on the training part: plain numbers and lists, to be stored.
+
+        Heads of other tasks take a target [n] or [n, K] in the place of time and event.
+        """
         return {}
 
     @classmethod
@@ -138,13 +213,22 @@ class Head(nn.Module):
         """Return what logits [M, C], in the place of the last layer's, are as a raw output."""
         return logits
 
-    def classes(self, labels: Labels) -> Tensor:
+    def take_outputs(self, model: str) -> None:
+        """Leave the layers out: ``model`` gives their outputs itself (``BagModel.gives_outputs``).
+
+        Raises
+        ------
+        HeadError : a head that is nothing without its layers.
+        """
+        self.layers = nn.Identity()
+
+    def classes(self, labels: Labels | Targets) -> Tensor:
         """Return which of C classes each patient is of, [B] int64, -1 where that is unknown.
 
         For models whose instances learn a class (``BagModel.instance_loss``). A head without
         classes knows none.
         """
-        return torch.full((len(labels.event),), -1)
+        return torch.full((len(labels),), -1)
 
     def opponent(self, in_dim: int) -> Discriminator | None:
         """Return the discriminator this head trains against, or None."""
@@ -158,11 +242,11 @@ class Head(nn.Module):
         """Return the raw output for embeddings [B, H] and noise [B, S, W]."""
         raise NotImplementedError
 
-    def usable(self, labels: Labels) -> bool:
+    def usable(self, labels: Labels | Targets) -> bool:
         """Return whether the loss of these patients says anything."""
         return True
 
-    def loss(self, output: Tensor, labels: Labels) -> Tensor:
+    def loss(self, output: Tensor, labels: Labels | Targets) -> Tensor:
         """Return the supervised training loss of raw outputs (on the CPU)."""
         loss = self.own_loss(output, labels)
         if self.ranking_weight > 0:
@@ -171,7 +255,7 @@ class Head(nn.Module):
             loss = loss + self.ranking_weight * ranking
         return loss
 
-    def own_loss(self, output: Tensor, labels: Labels) -> Tensor:
+    def own_loss(self, output: Tensor, labels: Labels | Targets) -> Tensor:
         """Return the loss without the ranking term."""
         raise NotImplementedError
 
@@ -183,15 +267,15 @@ class Head(nn.Module):
         """Return what ``mil.contributions`` take apart, [B] of raw outputs (on the CPU)."""
         return self.risk(output)
 
-    def monitored(self, output: Tensor, labels: Labels) -> Tensor:
+    def monitored(self, output: Tensor, labels: Labels | Targets) -> Tensor:
         """Return the loss that chooses the epoch, from raw outputs (on the CPU) of validation."""
         return self.own_loss(output, labels)
 
-    def predict(self, output: Tensor) -> Prediction:
-        """Return what raw outputs (on the CPU) mean."""
+    def predict(self, output: Tensor) -> OfPatients:
+        """Return what raw outputs (on the CPU) mean: ``Prediction`` of a head of survival."""
         raise NotImplementedError
 
-    def complaints(self, prediction: Prediction) -> list[str]:
+    def complaints(self, prediction: OfPatients) -> list[str]:
         """Return sentences on predictions that look degenerate."""
         risk = prediction.risk
         if len(risk) > 1 and np.ptp(risk) <= 1e-6 * max(np.abs(risk).max(), 1e-2):  # rounding

@@ -1,12 +1,14 @@
 """What every model is: a function from a bag to an embedding. It never knows what is predicted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mil.bags import Bag
+from mil.problems import did_you_mean
+from mil.registry import UnknownNameError
 
 
 @dataclass
@@ -52,6 +54,10 @@ class Embedding:
     samples: Tensor | None = None
     auxiliary: Auxiliary | None = None
 
+    def spread(self) -> Tensor | None:
+        """Return the standard deviation [N] of random attention over its draws, if it is random."""
+        return None if self.samples is None else self.samples.std(1, correction=0)
+
     def detached(self) -> "Embedding":
         """Return what ``BagModel.observe`` may look at: vector, scores and instance logits."""
         logits = None if self.instance_logits is None else self.instance_logits.detach()
@@ -89,8 +95,11 @@ class BagModel(nn.Module):
         model that reads regions) leaves its vector unchanged.
     scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
         ``evidence``, which is read as it is.
+    gives_outputs : its vector [B, C] already is what the head's last layer would give, and what
+        the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.
     bends : ``after_pooling`` is not linear.
+    penalties : names of those in its embeddings, which ``training.annealing`` may weigh.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
     """
@@ -101,10 +110,26 @@ class BagModel(nn.Module):
     reads_regions: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
     scores_are: ClassVar[str] = "attention"
+    gives_outputs: ClassVar[bool] = False
     observes: ClassVar[bool] = False
     bends: bool = False
+    penalties: ClassVar[tuple[str, ...]] = ()
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
+
+    def check(self, key: str, value: Any, allowed: Iterable[str]) -> None:
+        """Refuse a value of an option that is not among those allowed.
+
+        Raises
+        ------
+        UnknownNameError : the sentence names the nearest.
+        """
+        allowed = list(allowed)
+        if value not in allowed:
+            hint = did_you_mean(value, allowed) or "."
+            raise UnknownNameError(
+                [f"model {self.name!r}: {key} is {value!r}{hint} Known: {', '.join(allowed)}."]
+            )
 
     def forward(self, bag: Bag) -> Embedding:
         """Return the embedding of each bag."""

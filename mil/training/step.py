@@ -6,7 +6,7 @@ holds the activations of one, and the gradients add up to those of the whole win
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
+from mil.annealing import Annealing
 from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
-from mil.heads.base import Labels
+from mil.heads.base import Labels, Targets
 from mil.models.base import Auxiliary
 from mil.network import Network
 from mil.nn.instance_linear import kept_products
@@ -55,6 +56,7 @@ class Stepper:
     l1 : weight of the sum of absolute parameters of the network.
     noise : generator of the head's noise.
     optimiser : of the network, ``adam`` or ``adamw``.
+    annealing : schedules of the weights of the model's penalties, by name; 1 without.
     precision : what model and discriminator compute in; parameters, heads and losses are float32.
         Losses in float16 are scaled up, so that small gradients are not lost, and an update whose
         gradients overflow is left out (Micikevicius et al., ICLR 2018).
@@ -71,6 +73,7 @@ class Stepper:
         noise: torch.Generator,
         optimiser: str = "adam",
         precision: torch.dtype = torch.float32,
+        annealing: Mapping[str, Annealing] | None = None,
     ) -> None:
         self.device = next(network.parameters()).device
         self.precision = precision
@@ -79,6 +82,8 @@ class Stepper:
         self.discriminator = discriminator
         self.l1 = l1
         self.noise = noise
+        self.annealing = annealing or {}
+        self.steps = 0  # of the network's optimiser so far
         self.optimiser = adam(network, learning_rate, weight_decay, optimiser)
         if discriminator is not None:
             self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
@@ -90,6 +95,7 @@ class Stepper:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "noise": self.noise.get_state(),
+            "steps": self.steps,
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
@@ -103,11 +109,12 @@ class Stepper:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.noise.set_state(state["noise"])
+        self.steps = state["steps"]
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
 
-    def step(self, window: Window, labels: Labels) -> StepRecord:
+    def step(self, window: Window, labels: Labels | Targets) -> StepRecord:
         """Update on one window; a window without a usable event changes nothing.
 
         Parameters
@@ -130,7 +137,9 @@ class Stepper:
             record.overflows += further.overflows
         return record
 
-    def improve_discriminator(self, window: Window, labels: Labels, record: StepRecord) -> None:
+    def improve_discriminator(
+        self, window: Window, labels: Labels | Targets, record: StepRecord
+    ) -> None:
         """Teach the discriminator observed events from generated times; dropout off in G."""
         head = self.network.head
         kind = head.discriminator_loss
@@ -168,7 +177,7 @@ class Stepper:
         if event.any():
             record.real_accuracy = (torch.cat(reals) > 0).float().mean().item()
 
-    def improve_network(self, window: Window, labels: Labels, record: StepRecord) -> None:
+    def improve_network(self, window: Window, labels: Labels | Targets, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
         noise = self._noise(labels)
@@ -183,7 +192,7 @@ class Stepper:
             device = bag.features.device
             with self._mixed():
                 output, embedding = self.network(bag, noise[places].to(device))
-            share = len(bag) / len(labels.event)  # all terms but a comparing loss are means
+            share = len(bag) / len(labels)  # all terms but a comparing loss are means
             part = labels.at(places)
             loss = output.new_zeros(())
             if slopes is not None:  # its gradient is the loss's
@@ -196,8 +205,9 @@ class Stepper:
                 told = self._told(output.cpu(), _on_cpu(embedding.auxiliary), part)
                 loss = (int(part.known.sum()) / known) * told.to(device)
                 supervised += loss.item()
-            for penalty in embedding.penalties.values():
-                loss = loss + share * at_least_single(penalty).mean()
+            for name, penalty in embedding.penalties.items():
+                weight = share * self._weight(name)
+                loss = loss + weight * at_least_single(penalty).mean()
             classes = head.classes(part).to(device)
             of_instances = model.instance_loss(embedding, bag, classes)
             if of_instances is not None:
@@ -211,13 +221,15 @@ class Stepper:
                 adversarial = share * head.adversarial_loss(logits)
                 loss = loss + adversarial
                 opposed += adversarial.item()
-            self.scaler.scale(loss).backward()
+            if loss.requires_grad:  # patients without labels may have nothing to say
+                self.scaler.scale(loss).backward()
             outputs.append(output.detach().cpu())
             if model.observes:
                 seen.append((embedding.detached(), bag, classes))
         self.scaler.unscale_(self.optimiser)
         add_l1_gradient(self.network, self.l1)
         self._update(self.optimiser, record)
+        self.steps += 1
         for one in seen:
             model.observe(*one)
 
@@ -231,7 +243,9 @@ class Stepper:
         if record.output is None:
             record.output = torch.cat(outputs)
 
-    def _told(self, output: Tensor, auxiliary: Auxiliary | None, labels: Labels) -> Tensor:
+    def _told(
+        self, output: Tensor, auxiliary: Auxiliary | None, labels: Labels | Targets
+    ) -> Tensor:
         """Return the loss of what labels say of outputs and auxiliary ones, all on the CPU."""
         head = self.network.head
         loss = self.network.model.bag_weight * head.loss(*_labelled(output, labels))
@@ -241,7 +255,7 @@ class Stepper:
         return loss
 
     def _slopes(
-        self, window: Window, labels: Labels, noise: Tensor
+        self, window: Window, labels: Labels | Targets, noise: Tensor
     ) -> tuple[deque[tuple[Tensor, Tensor | None]], float]:
         """Return the gradient of a loss over all patients by every output, and the loss.
 
@@ -272,6 +286,11 @@ class Stepper:
         parts = other.split([len(one.logits) for one in others])
         return deque(zip(slope.split(sizes), parts, strict=True)), loss.item()
 
+    def _weight(self, penalty: str) -> float:
+        """Return what a penalty of the model weighs in this step."""
+        schedule = self.annealing.get(penalty)
+        return 1.0 if schedule is None else schedule.weight(self.steps)
+
     def _mixed(self) -> torch.autocast:
         """Compute in the chosen precision what can be; what must not be stays in float32."""
         low = self.precision != torch.float32
@@ -289,9 +308,9 @@ class Stepper:
         for places, bag in with_places(window):
             yield places, self.network.scaled(bag)
 
-    def _noise(self, labels: Labels) -> Tensor:
+    def _noise(self, labels: Labels | Targets) -> Tensor:
         """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
-        return self.network.head.noise(len(labels.event), 1, self.noise)
+        return self.network.head.noise(len(labels), 1, self.noise)
 
 
 def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:
@@ -302,7 +321,7 @@ def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:
     return replace(auxiliary, logits=logits, bag=auxiliary.bag.cpu())
 
 
-def _labelled(output: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
+def _labelled(output: Tensor, labels: Labels | Targets) -> tuple[Tensor, Labels | Targets]:
     """Return outputs and labels of the patients who have labels."""
     known = labels.known
     return (output, labels) if known.all() else (output[known], labels.at(known))

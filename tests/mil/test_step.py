@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mil.bags import pack
 from mil.heads import head_names
-from mil.heads.base import Labels
-from mil.models import model_names
+from mil.heads.base import Labels, Targets
+from mil.models import MODELS, model_names
 from mil.network import build_network
 from mil.nn import instance_linear
 from mil.nn.instance_linear import InstanceLinear
@@ -22,6 +22,8 @@ TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil", **options):
     torch.manual_seed(0)
     fitted = {"t_ref": 9.0, "edges": [0, 4.0, 6.0, float("inf")]}
+    fitted |= {"classes": ["no", "yes"], "outputs": 1, "several": False, "weights": [1.0, 1.0]}
+    fitted |= {"thresholds": [0.0], "mean": 2.0, "scale": 3.0}
     experiment = {"model": model, "head": head, "head_options": options}
     network = build_network(experiment, 24, fitted, standardise=False)
     return Stepper(
@@ -33,6 +35,16 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
         noise=torch.Generator().manual_seed(1),
         precision=precision,
     )
+
+
+def pairs(*heads):
+    """Every model with each of the heads; without a layer of its own noise has nowhere to go."""
+    return [
+        (model, head)
+        for model in model_names()
+        for head in heads
+        if not (head == "adversarial" and MODELS.find(model).gives_outputs)
+    ]
 
 
 def state(module):
@@ -162,8 +174,7 @@ def test_decay_of_adamw_is_beside_the_gradient():
     assert moved["adamw"] == pytest.approx(0.1 + 0.1 * 0.5, abs=1e-6)
 
 
-@pytest.mark.parametrize("model", model_names())
-@pytest.mark.parametrize("head", ["adversarial", "cox"])
+@pytest.mark.parametrize(("model", "head"), pairs("adversarial", "cox"))
 def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatch, model, head):
     """Both passes over a window have the same weights; the second takes the first's product."""
     states, work = [], []
@@ -179,14 +190,15 @@ def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatc
         kept = [m for m in s.network.modules() if getattr(m, "products", None) is not None]
         assert not kept  # memory is given back
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    first = next(m for m in s.network.model.modules() if isinstance(m, InstanceLinear))
-    assert work[0] - work[1] == 2 * (2 * 128 * first.in_features * first.out_features)
+    layers = [m for m in s.network.model.modules() if isinstance(m, InstanceLinear)]
+    spared = sum(2 * 128 * layer.in_features * layer.out_features for layer in layers)
+    assert work[0] - work[1] == 2 * spared
 
 
 APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", head_names("survival"))
 @pytest.mark.parametrize("event", [EVENT, np.array([0, 1, 0, 0])], ids=["events", "one event"])
 @pytest.mark.parametrize("ranking", [0.0, 2.0], ids=["alone", "ranked"])
 def test_a_window_in_groups_has_the_gradients_of_the_whole(head, event, ranking):
@@ -210,6 +222,27 @@ def test_a_window_in_groups_has_the_gradients_of_the_whole(head, event, ranking)
         for name in ("loss", "adversarial_loss", "discriminator_loss", "real_accuracy"):
             expected = getattr(seen[0][1], name)
             assert getattr(record, name) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("head", ["classes", "ordinal", "regression"])
+def test_a_window_of_classes_in_groups_has_the_gradients_of_the_whole(head):
+    """Two patients without labels take part in no loss."""
+    labels, seen = Targets.of([1, np.nan, 0, np.nan]), []
+    for window in ([BAG], APART, [pack(APART[:3]), APART[3]]):
+        s = stepper(head)
+        for layer in s.network.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+        record = s.step(window, labels)
+        seen.append((gradients(s.network), record))
+    for part, record in seen[1:]:
+        for name, gradient in part.items():
+            torch.testing.assert_close(gradient, seen[0][0][name], rtol=1e-5, atol=1e-6)
+        assert record.loss == pytest.approx(seen[0][1].loss, rel=1e-5)
+        assert record.output.shape == (4, 1)
+    own = s.network.head.loss(record.output[[0, 2]], labels.at(torch.tensor([0, 2]))).item()
+    assert record.loss == pytest.approx(own, rel=1e-5)
+    assert s.step([BAG], Targets.of([np.nan] * 4)).skipped
 
 
 def test_both_passes_of_a_comparing_loss_have_the_same_dropout():

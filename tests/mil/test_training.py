@@ -33,7 +33,7 @@ def c_index(predictions, part):
     return harrell_c(rows["time"], rows["event"], rows["risk"]).value
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", head_names("survival"))
 def test_a_planted_hazard_is_found(cohort, head):
     predictions, history = run(cohort, head, out=f"found-{head}", options=SMALL, **QUICK)
     assert c_index(predictions, "validation") > 0.8
@@ -75,7 +75,7 @@ def test_it_is_found_in_clusters(tmp_path):
     assert c_index(predictions, "test") > 0.75
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", head_names("survival"))
 @pytest.mark.parametrize("model", model_names())
 def test_every_model_is_trained_and_predicted_with_every_head(cohort, model, head):
     out = f"{model}-{head}"
@@ -98,7 +98,7 @@ def test_a_graph_without_neighbours_among_features_is_a_sentence(tmp_path):
         run(cohort, "nll", model="patchgcn", options=options, epochs=1)
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", head_names("survival"))
 def test_a_transformer_over_regions_finds_it_with_any_head(cohort, head):
     small = {"model_options": {"hidden": 32}}
     predictions, _ = run(cohort, head, model="esat", out=f"esat-{head}", options=small, **QUICK)
@@ -128,7 +128,7 @@ def test_options_of_heads_reach_the_training(cohort):
         assert all(not np.array_equal(a, b) for b in risks[:i])
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", head_names("survival"))
 def test_the_same_bytes_again(cohort, head):
     keys = {**QUICK, "epochs": 8, "window": 10}
     for out in ("once", "again"):
@@ -279,7 +279,7 @@ def test_losses_of_an_epoch_are_recorded(cohort):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", head_names("survival"))
 def test_a_gpu_learns_the_same(cohort, head):
     on = {
         device: run(cohort, head, out=device, options=SMALL, **{**QUICK, "device": device})[0]

@@ -14,10 +14,27 @@ from mil.registry import Registry, UnknownNameError
 WIDTH = 24
 
 
+OUTPUTS = 3
+
+
 @pytest.fixture(params=model_names())
 def model(request):
     torch.manual_seed(0)
-    return build_model(request.param, WIDTH).eval()
+    return build_model(request.param, WIDTH, outputs=OUTPUTS).eval()
+
+
+def every_term(model, bag):
+    """The sum of all that a step may descend, with a smooth loss of the outputs."""
+    embedding = model(bag)
+    assert set(embedding.penalties) == set(model.penalties)
+    loss = embedding.vector.square().sum()
+    for penalty in embedding.penalties.values():
+        loss = loss + penalty.sum()
+    if embedding.auxiliary is not None:
+        loss = loss + embedding.auxiliary.logits.square().sum()
+    classes = torch.arange(len(bag)) % OUTPUTS
+    of_instances = model.instance_loss(embedding, bag, classes)
+    return loss if of_instances is None else loss + of_instances.sum()
 
 
 def test_packed_bags_are_the_bags_one_by_one(model):
@@ -56,11 +73,7 @@ def test_order_of_instances(model):
 def test_gradient_reaches_every_parameter(model):
     model.train()
     bag = pack([example_bag(64, WIDTH, seed) for seed in range(4)])
-    embedding = model(bag)
-    loss = embedding.vector.square().sum()
-    for penalty in embedding.penalties.values():
-        loss = loss + penalty.sum()
-    loss.backward()
+    every_term(model, bag).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None]
     # a bias just before a softmax over instances cannot matter: its gradient exists and is about 0
     still = [n for n, p in model.named_parameters() if p.ndim > 1 and not p.grad.abs().sum() > 0]
@@ -73,7 +86,7 @@ def test_evaluation_is_deterministic_and_training_is_not_needed_to_save(model, t
     before = model(bag).vector
     torch.testing.assert_close(model(bag).vector, before, rtol=0, atol=0)
     save_file(model.state_dict(), tmp_path / "m.safetensors")
-    other = build_model(model.name, WIDTH).eval()
+    other = build_model(model.name, WIDTH, outputs=OUTPUTS).eval()
     assert not torch.equal(other(bag).vector, before)
     other.load_state_dict(load_file(tmp_path / "m.safetensors"))
     torch.testing.assert_close(other(bag).vector, before, rtol=0, atol=0)
