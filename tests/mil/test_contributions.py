@@ -26,8 +26,11 @@ class LinearHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, classes)
 
+    def read(self, logits):
+        return logits.mean(1) if logits.ndim == 3 else logits  # over draws of random attention
+
     def forward(self, vector, noise):
-        return self.linear(vector)
+        return self.read(self.linear(vector))
 
 
 class RandomAttention(BagModel):
