@@ -165,6 +165,7 @@ def _sizes(rows: Sequence[ComparedExperiment]) -> set[tuple[int, int]]:
 
 
 def wrapped(text: str) -> list[str]:
+    """Return a note in lines of at most 100 columns."""
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
 
