@@ -17,7 +17,7 @@ What x is depends on the model: a patch as such (``abmil``), one that has heard 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mil.models.base import Embedding
 from mil.network import Network
@@ -36,8 +36,8 @@ class Contributions:
 
     Attributes
     ----------
-    towards : the outputs: ``("risk",)``, higher is worse, or, of a head with one linear layer, its
-        logits ``("logit 0", ...)``.
+    towards : the outputs: ``("risk",)``, higher is worse, or, of a head with one linear layer, the
+        classes of its logits; an output without a name is called so.
     exact : they add up to the logit less its bias; otherwise they hold to first order.
     """
 
@@ -95,7 +95,7 @@ def _slopes(network: Network, average: Tensor, noise: Tensor) -> tuple[Tensor, t
     vector = network.model.after_pooling(average)
     if hasattr(network.head, "linear"):
         outputs = network.head.linear(vector)  # [B, K]
-        towards = tuple(f"logit {k}" for k in range(outputs.shape[1]))
+        towards = _names(network.head, outputs.shape[1])
     else:
         outputs = network.head.explained(network.head(vector, noise).cpu()).unsqueeze(1)  # [B, 1]
         towards = (RISK,)
@@ -104,3 +104,13 @@ def _slopes(network: Network, average: Tensor, noise: Tensor) -> tuple[Tensor, t
         for output in outputs.unbind(1)
     ]
     return torch.stack(slopes), towards
+
+
+def _names(head: nn.Module, outputs: int) -> tuple[str, ...]:
+    """Return the names of a linear head's logits; a single one of two classes is of the second."""
+    names = tuple(getattr(head, "names", ()))
+    if len(names) == outputs:
+        return names
+    if outputs == 1:
+        return names[1:] if len(names) == 2 else ("output",)
+    return tuple(f"output {k}" for k in range(outputs))

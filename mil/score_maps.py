@@ -66,10 +66,11 @@ def contribution_map(contribution: np.ndarray, towards: str = "risk") -> ScoreMa
     strongest = np.quantile(size, STRONGEST, method="lower") if len(size) else 0.0
     limit = strongest or size.max(initial=0.0) or 1.0
     place = 0.5 + np.clip(contribution / limit, -1, 1) / 2
-    what = "the risk" if towards == "risk" else towards
-    ticks = (f"lowers {what}", "0", f"raises {what}")
+    lowers, raises = f"against {towards}", f"for {towards}"
+    if towards in ("risk", "output"):  # the others are classes
+        lowers, raises = f"lowers the {towards}", f"raises the {towards}"
     legend = "deepest colour: strongest 1 %"
-    return ScoreMap(f"contribution to {what}", place, SIGNED, ticks, legend)
+    return ScoreMap(f"contribution to {towards}", place, SIGNED, (lowers, "0", raises), legend)
 
 
 def label_map(labels: np.ndarray) -> ScoreMap:

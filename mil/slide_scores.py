@@ -26,7 +26,7 @@ class SlideScores:
     ----------
     kind : ``attention``, which sums to 1 over the slides of a patient, or ``evidence``, scores of a
         model without such a sum (``BagModel.scores_are``).
-    towards : the K outputs that the contributions are to, ``risk`` or logits.
+    towards : the K outputs that the contributions are to, ``risk`` or classes.
     exact : the contributions of a patient add up to the logit less its bias; otherwise they hold to
         first order (``mil.contributions``).
     """

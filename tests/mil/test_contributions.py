@@ -139,9 +139,24 @@ def test_under_a_linear_head_they_are_the_products(name):
     total = segment_sum(found.values, bag.offsets)
     torch.testing.assert_close(total, (logits - bias).detach(), rtol=1e-12, atol=1e-12)
     assert found.exact
-    assert found.towards == ("logit 0", "logit 1", "logit 2")
+    assert found.towards == ("output 0", "output 1", "output 2")
     assert (found.values < 0).any()
     assert (found.values > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("names", "outputs", "towards"),
+    [
+        (("luad", "lusc", "normal"), 3, ("luad", "lusc", "normal")),
+        (("normal", "tumour"), 1, ("tumour",)),
+        (("grade 1", "grade 2", "grade 3"), 1, ("output",)),
+        ((), 1, ("output",)),
+    ],
+)
+def test_logits_have_the_names_of_their_classes(names, outputs, towards):
+    network = Network(Branches(), LinearHead(2 * WIDTH, outputs), None).double().eval()
+    network.head.names = names
+    assert explain(network, bags())[0].towards == towards
 
 
 def test_layers_between_pooling_and_a_linear_head_make_them_first_order():

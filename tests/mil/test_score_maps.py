@@ -51,6 +51,11 @@ def test_contributions_of_nothing_are_in_the_middle(values):
     assert (place[values > 0] == 1).all()
 
 
+def test_words_of_classes_and_numbers():
+    assert contribution_map(np.ones(1), "lusc").ticks == ("against lusc", "0", "for lusc")
+    assert contribution_map(np.ones(1), "output").ticks[0] == "lowers the output"
+
+
 def test_labels_that_are_not_known_have_no_colour():
     place = label_map(np.array([1, 0, -1])).place
     np.testing.assert_array_equal(place, [1, 0, np.nan])
@@ -59,9 +64,9 @@ def test_labels_that_are_not_known_have_no_colour():
 def test_maps_of_a_slide():
     attention = np.array([0.2, 0.8])
     given = np.array([[1.0, -1.0], [2.0, 0.5]])
-    both = SlideScores(attention, given, towards=("logit 0", "logit 1"))
+    both = SlideScores(attention, given, towards=("luad", "lusc"))
     titles = [one.title for one in score_maps(both, labels=np.array([0, 1]))]
-    assert titles == ["attention", "contribution to logit 0", "contribution to logit 1", "labels"]
+    assert titles == ["attention", "contribution to luad", "contribution to lusc", "labels"]
     many = SlideScores(attention, np.arange(8).reshape(2, 4), towards=tuple("abcd"))
     assert [one.title for one in score_maps(many)] == ["attention", "contribution to d"]
     assert [one.title for one in score_maps(SlideScores(attention))] == ["attention"]
