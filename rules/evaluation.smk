@@ -98,34 +98,6 @@ rule draw_distributions:
         "../workflow_scripts/draw_distributions.py"
 
 
-rule export_scores:
-    """Write attention and contributions of test patients' patches for QuPath."""
-    input:
-        cohort=cohort_file,
-        attention=collect(
-            "<results>/models/{{experiment}}/fold{fold}/attention.npz", fold=FOLDS
-        ),
-    output:
-        directory("<results>/evaluation/{experiment}/scores"),
-    log:
-        "<logs>/export_scores/{experiment}.log",
-    benchmark:
-        "<benchmarks>/export_scores/{experiment}.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=doubled(2000),
-        runtime=doubled(30),
-    params:
-        root=results_folder,
-        code=code_digest("mil.export_scores"),
-    message:
-        "scores of patches by {wildcards.experiment}"
-    script:
-        "../workflow_scripts/export_scores.py"
-
-
 rule compare_experiments:
     """Put all experiments into one table, with paired differences."""
     input:

@@ -41,3 +41,31 @@ rule draw_heatmaps:
         "attention heatmaps of {wildcards.experiment}"
     script:
         "../workflow_scripts/draw_heatmaps.py"
+
+
+rule export_scores:
+    """Write attention and contributions of test patients' patches for QuPath."""
+    input:
+        cohort=cohort_file,
+        attention=collect(
+            "<results>/models/{{experiment}}/fold{fold}/attention.npz", fold=FOLDS
+        ),
+    output:
+        directory("<results>/evaluation/{experiment}/scores"),
+    log:
+        "<logs>/export_scores/{experiment}.log",
+    benchmark:
+        "<benchmarks>/export_scores/{experiment}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
+    params:
+        root=results_folder,
+        code=code_digest("mil.export_scores"),
+    message:
+        "scores of patches by {wildcards.experiment}"
+    script:
+        "../workflow_scripts/export_scores.py"
