@@ -14,6 +14,7 @@ from mil.heads import HEADS, head_names
 from mil.labels import patients_sha256
 from mil.models import model_names
 from mil.problems import InputError
+from mil.slide_scores import read_attention
 from mil.survival.metrics.concordance import harrell_c
 from mil.training.scaling import fit_scaling
 from mil.training.windows import windows
@@ -83,7 +84,7 @@ def test_every_model_is_trained_and_predicted_with_every_head(cohort, model, hea
         cohort, head, model=model, out=out, epochs=2, warmup=0, validation_draws=4, draws=8
     )
     assert np.isfinite(predictions["risk"]).all()
-    attention, _ = load_npz(cohort / out / "attention.npz")
+    attention = read_attention(cohort / out / "attention.npz")
     for patient in predictions.loc[predictions["part"] == "test", "patient_id"]:
         assert sum(attention[f"{patient}-{s}"].sum() for s in (0, 1)) == pytest.approx(1, abs=1e-5)
 
@@ -103,7 +104,7 @@ def test_a_transformer_over_regions_finds_it_with_any_head(cohort, head):
     small = {"model_options": {"hidden": 32}}
     predictions, _ = run(cohort, head, model="esat", out=f"esat-{head}", options=small, **QUICK)
     assert c_index(predictions, "test") > 0.8
-    attention, _ = load_npz(cohort / f"esat-{head}/attention.npz")
+    attention = read_attention(cohort / f"esat-{head}/attention.npz")
     for share in attention.values():  # a slide here is one region
         np.testing.assert_array_equal(share, np.full(16, share[0]))
 
