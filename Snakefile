@@ -1,4 +1,4 @@
-"""From whole-slide images to an evaluated survival model.
+"""From whole-slide images to an evaluated model of survival, classes, grades or numbers.
 
 Tables -> folds; slide -> tissue -> patches -> features -> graph, clusters; fold x experiment ->
 model -> predictions -> evaluation -> comparison -> report; models x further cohorts -> predictions
@@ -69,10 +69,21 @@ else:
 
 include: "rules/structures.smk"
 include: "rules/training.smk"
-include: "rules/evaluation.smk"
+include: "rules/heatmaps.smk"
+
+
+if TASK:
+
+    include: "rules/labels.smk"
+
+else:
+
+    include: "rules/evaluation.smk"
+    include: "rules/report.smk"
+
+
 include: "rules/predict.smk"
 include: "rules/robustness.smk"
-include: "rules/report.smk"
 include: "rules/provenance.smk"
 
 
@@ -156,7 +167,10 @@ rule evaluate:
         collect(
             "<results>/evaluation/{experiment}/{figure}",
             experiment=EXPERIMENTS,
-            figure=["heatmaps.jpg", "predicted_times.svg"],
+            figure=[
+                "heatmaps.jpg",
+                *(f"{name}.svg" for name in LABEL_FIGURES or ["predicted_times"]),
+            ],
         ),
 
 

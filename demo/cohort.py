@@ -22,7 +22,7 @@ import numpy as np
 
 from demo import architecture, artefacts, glands, noise, nuclei, pyramid, tissue_painter
 from demo.plan import ODDITIES, PATIENTS, SEED, SIDE, PatientPlan, SlidePlan, plan_cohort
-from demo.survival import concordance
+from demo.survival import CENTRE, concordance
 from wsi.storage import atomic
 
 MASK_DOWNSAMPLE = 16
@@ -172,7 +172,7 @@ def _size(path: Path) -> int:
 def _write_tables(folder: Path, plans: Sequence[PatientPlan]) -> None:
     """Write slides.csv, patients.csv and truth.csv where their text is new."""
     slides = [["slide_id", "patient_id", "path", "mpp"]]
-    patients = [["patient_id", "time", "event", "site"]]
+    patients = [["patient_id", "time", "event", "site", "pattern"]]
     truth = [["patient_id", "pattern_fraction", "hazard", "slides", "slide_fractions", "odd"]]
     for patient in plans:
         for slide in patient.slides:
@@ -180,7 +180,8 @@ def _write_tables(folder: Path, plans: Sequence[PatientPlan]) -> None:
             path = _slide_path(folder, slide.slide_id).as_posix()
             slides.append([slide.slide_id, patient.patient_id, path, mpp])
         months = "" if patient.time is None else f"{patient.time:.9g}"
-        patients.append([patient.patient_id, months, str(patient.event), patient.site])
+        amount = "abundant" if patient.fraction >= CENTRE else "scarce"
+        patients.append([patient.patient_id, months, str(patient.event), patient.site, amount])
         fractions = ["" if s.fraction is None else f"{s.fraction:.9g}" for s in patient.slides]
         odd = [f"{s.slide_id}: {ODDITIES[s.odd]}" for s in patient.slides if s.odd]
         if patient.time is None:

@@ -57,13 +57,14 @@ class BagFolder:
     ----------
     cohort : the cohort table.
     root : folder that the table's paths are relative to.
+    unit : ``slide`` makes a bag of each slide; what is said of patients here is then said of it.
 
     Raises
     ------
     BagError : a column that is missing, a slide without rows, or features of several widths.
     """
 
-    def __init__(self, cohort: str | Path, root: str | Path) -> None:
+    def __init__(self, cohort: str | Path, root: str | Path, unit: str = "patient") -> None:
         self.cohort = Path(cohort)
         table = pd.read_csv(cohort, dtype=str, keep_default_na=False)
         missing = [column for column in OF_BAGS if column not in table.columns]
@@ -84,7 +85,7 @@ class BagFolder:
                 clusters_sha256=row.get("clusters_sha256", ""),
                 regions=row.get("regions") != "false",
             )
-            self._slides.setdefault(row["patient_id"], []).append(slide)
+            self._slides.setdefault(row[f"{unit}_id"], []).append(slide)
 
         every = [slide for slides in self._slides.values() for slide in slides]
         problems = [

@@ -53,6 +53,16 @@ class ComparedExperiment:
     reason: str = ""
 
     @property
+    def value(self) -> float:
+        """What ranks: C."""
+        return self.c_index
+
+    @property
+    def counted(self) -> str:
+        """On whom, in a few words."""
+        return f"n = {self.n}, {self.events} events"
+
+    @property
     def is_member(self) -> bool:
         """Whether this is one seed of a group that has a row above."""
         return self.experiment != self.group

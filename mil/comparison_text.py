@@ -33,12 +33,17 @@ def describe_comparison(rows: Sequence[ComparedExperiment], bootstrap: int) -> s
         for name, row in zip(names, rows, strict=True)
     ]
     beside = [[name, *_cells_beside(row)] for name, row in zip(names, rows, strict=True)]
-    lines = [*_heading(rows, bootstrap), "", *_table(["experiment", *columns], main), *_notes(rows)]
-    lines += ["", *_table(["experiment", "Uno C", "scaled IBS", "D-cal. p"], beside)]
-    return "\n".join([*lines, *_wrapped(_BESIDE)]) + "\n"
+    lines = [
+        *_heading(rows, bootstrap),
+        "",
+        *aligned_table(["experiment", *columns], main),
+        *_notes(rows),
+    ]
+    lines += ["", *aligned_table(["experiment", "Uno C", "scaled IBS", "D-cal. p"], beside)]
+    return "\n".join([*lines, *wrapped(_BESIDE)]) + "\n"
 
 
-def _table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+def aligned_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     """Return cells in aligned columns below their titles, between rules."""
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     name_width = min(_NAME, widths[0], WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
@@ -86,7 +91,7 @@ def _heading(rows: Sequence[ComparedExperiment], bootstrap: int) -> list[str]:
         trained += f" in {_count(len(groups), 'group')} of seeds"
     return [
         f"{trained}: {on}, {_count(rows[0].folds, 'fold')}",
-        *_wrapped(
+        *wrapped(
             "C-index: Harrell's C on test patients, mean over folds. 95 % interval: percentiles of "
             f"{bootstrap} bootstrap draws of patients inside each fold; models are not retrained."
         ),
@@ -117,7 +122,7 @@ def _notes(rows: Sequence[ComparedExperiment]) -> list[str]:
         f"{', '.join(row.experiment for row in rows if row.reason == reason)}: {reason}."
         for reason in reasons
     ]
-    return [line for note in notes for line in _wrapped(note)]
+    return [line for note in notes for line in wrapped(note)]
 
 
 def _name(row: ComparedExperiment) -> str:
@@ -159,7 +164,8 @@ def _sizes(rows: Sequence[ComparedExperiment]) -> set[tuple[int, int]]:
     return {(row.n, row.events) for row in rows}
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
+    """Return a note in lines of at most 100 columns."""
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
 

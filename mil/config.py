@@ -15,6 +15,7 @@ from mil.config_encoders import check_encoders, encoder_settings
 from mil.config_predict import check_predict
 from mil.config_presets import check_presets, with_presets
 from mil.config_robustness import check_robustness
+from mil.config_task import check_task, task_settings
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
@@ -91,6 +92,10 @@ def check_config(
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
+        (
+            {"task", "label", "experiments", "training", "predict", "robustness"},
+            lambda: check_task(config),
+        ),
     ]
     return [problem for keys, check in checks if not keys & skip for problem in check()]
 
@@ -100,10 +105,12 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     Each has ``name, model, head, encoder, model_options, head_options, semi_supervised``, the whole
     ``training`` without what decides no result (a model does not depend on who watched), and
-    ``permute_labels``, which is None: labels are as they are. None without a slide table.
+    ``permute_labels``, which is None: labels are as they are; but for survival also ``task``. None
+    without a slide table.
     """
     if not config["slides"]:  # nothing is trained
         return {}
+    task = task_settings(config)
     entries = [member.entry for member in write_out(config["experiments"])]
     return {
         entry["name"]: {
@@ -120,6 +127,7 @@ def experiments(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "head_options": dict(entry.get("head_options", {})),
             "semi_supervised": entry.get("semi_supervised"),
             "permute_labels": None,
+            **({"task": task} if task else {}),
         }
         for entry in entries
     }

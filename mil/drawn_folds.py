@@ -1,23 +1,17 @@
-"""Folds drawn by patient, balanced over events and follow-up times."""
+"""Folds drawn by patient, balanced over strata: events and follow-up times, or labels."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mil.fold_parts import FoldError
 from mil.seeds import seed_for
 from mil.tables import Patient
 
 TERCILES = 3
 
 
-def draw_folds(
-    patients: Sequence[Patient],
-    k: int,
-    validation: float,
-    stratify: str,
-    repeats: int,
-    seed: int,
+def deal_folds(
+    strata: Mapping[str, tuple], k: int, validation: float, repeats: int, seed: int
 ) -> list[dict[str, str]]:
     """Draw ``repeats`` times k folds; each patient is in one test part a repeat.
 
@@ -27,11 +21,9 @@ def draw_folds(
 
     Parameters
     ----------
-    patients : usable patients, at least k of them with an event.
+    strata : the stratum of each usable patient.
     k : folds.
     validation : share of the patients outside the test part.
-    stratify : ``event`` (strata are event x tercile of time among patients of that event) or
-        ``none``.
     repeats : draws, each with a seed of its own.
     seed : the configuration's seed.
 
@@ -39,15 +31,6 @@ def draw_folds(
     -------
     Part (``train``, ``validation``, ``test``) by patient id, for each fold.
     """
-    events = sum(patient.event for patient in patients)
-    if events < k:
-        raise FoldError(
-            [
-                f"{events} of {len(patients)} usable patients have an event; {k} folds need {k}: "
-                "lower folds.k or add patients."
-            ]
-        )
-    strata = strata_of(patients, stratify)
     folds = []
     for repeat in range(repeats):
         line = _line_up(strata, seed_for(seed, "folds", repeat))
@@ -65,7 +48,12 @@ def draw_folds(
 
 
 def strata_of(patients: Sequence[Patient], stratify: str) -> dict[str, tuple]:
-    """Return the stratum of each patient: event, then tercile of time among those alike."""
+    """Return the stratum of each patient: event, then tercile of time among those alike.
+
+    Parameters
+    ----------
+    stratify : ``event``, or ``none`` for one stratum of all.
+    """
     strata: dict[str, tuple] = {}
     for event in (1, 0):
         alike = sorted(

@@ -6,21 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mil.drawn_folds import draw_validation, strata_of
+from mil.drawn_folds import draw_validation
 from mil.fold_parts import PARTS, FoldError
 from mil.problems import InputError, listed
 from mil.seeds import seed_for
-from mil.tables import Patient, read_rows
+from mil.tables import read_rows
 
 FIXED_PARTS = {"train_patients": "train", "val_patients": "validation", "test_patients": "test"}
 
 
 def read_fixed_folds(
     paths: Sequence[str],
-    usable: Sequence[Patient],
+    strata: Mapping[str, tuple],
     known: set[str],
     validation: float,
-    stratify: str,
     seed: int,
 ) -> list[dict[str, str]]:
     """Read fixed folds, without the patients that cannot be used.
@@ -31,15 +30,14 @@ def read_fixed_folds(
     Parameters
     ----------
     paths : one file a fold, see `read_fixed_fold`.
-    usable : patients with a usable follow-up and slides.
+    strata : of each patient with a usable label and slides.
     known : ids of the patient table.
-    validation, stratify, seed : as for `draw_folds`, for files without a test part.
+    validation, seed : as for `deal_folds`, for files without a test part.
 
     Raises
     ------
     FoldError : a file is wrong, or names patients that are not in the patient table (all named).
     """
-    strata = strata_of(usable, stratify)
     folds, problems = [], []
     for number, path in enumerate(paths):
         try:

@@ -9,24 +9,32 @@ from matplotlib.figure import Figure
 
 from mil.compared_experiment import ComparedExperiment
 from mil.figures import BLUE, INK, MUTED, house_style, new_figure
+from mil.labelled.compared import ComparedLabels
 
 
 @house_style()
-def draw_forest(rows: Sequence[ComparedExperiment], points: Mapping[str, np.ndarray]) -> Figure:
+def draw_forest(
+    rows: Sequence[ComparedExperiment | ComparedLabels],
+    points: Mapping[str, np.ndarray],
+    label: str = "Harrell's C on test patients (0.5: a coin)",
+    chance: float = 0.5,
+) -> Figure:
     """Return a line an experiment, the best one on top, and the numbers beside it.
 
     Parameters
     ----------
     rows : groups of experiments, the best one first.
-    points : C of every seed and fold, [seeds, folds], for each of them; where there are several
-        seeds, their means are grey bars and the points are means over seeds.
+    points : C (or what else ranks) of every seed and fold, [seeds, folds], for each of them; where
+        there are several seeds, their means are grey bars and the points are means over seeds.
+    label : of the axis.
+    chance : where a model that knows nothing is.
     """
     names = [_lines(row.experiment) for row in rows]
     of_row = max(0.42, 0.06 + 0.14 * max(map(len, names)))  # inches
     figure = new_figure(7.2, 1.3 + of_row * len(rows))
     axes = figure.subplots()
-    axes.axvline(0.5, color=MUTED, lw=0.9, ls="--", zorder=0)
-    axes.axvline(rows[0].c_index, color=BLUE, lw=0.6, ls=":", zorder=0)
+    axes.axvline(chance, color=MUTED, lw=0.9, ls="--", zorder=0)
+    axes.axvline(rows[0].value, color=BLUE, lw=0.6, ls=":", zorder=0)
     for y, row in enumerate(rows):
         own = points[row.experiment]
         of_folds = own.mean(axis=0)
@@ -47,7 +55,7 @@ def draw_forest(rows: Sequence[ComparedExperiment], points: Mapping[str, np.ndar
             label="one fold",
         )
         axes.plot([row.low, row.high], [y, y], color=BLUE, lw=2, label="95 % interval")
-        axes.plot(row.c_index, y, "s", ms=6.5, color=BLUE, label="mean over folds")
+        axes.plot(row.value, y, "s", ms=6.5, color=BLUE, label="mean over folds")
         axes.text(
             1.02, y, _numbers(row), transform=axes.get_yaxis_transform(), va="center", color=INK
         )
@@ -55,12 +63,12 @@ def draw_forest(rows: Sequence[ComparedExperiment], points: Mapping[str, np.ndar
     axes.set_yticks(range(len(rows)), ["\n".join(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("Harrell's C on test patients (0.5: a coin)")
+    axes.set_xlabel(label)
     handles, labels = axes.get_legend_handles_labels()
     legend = dict(zip(labels, handles, strict=True))
     figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
-    sizes = sorted({(row.n, row.events) for row in rows})
-    on = ", ".join(f"n = {n}, {events} events" for n, events in sizes)
+    sizes = sorted({(row.n, row.counted) for row in rows})
+    on = ", ".join(counted for _, counted in sizes)
     axes.set_title(f"{on}; {rows[0].folds} folds")
     return figure
 
@@ -76,7 +84,7 @@ def _lines(name: str, width: int = 26) -> list[str]:
 
 
 def _numbers(row: ComparedExperiment) -> str:
-    if np.isnan(row.c_index):
+    if np.isnan(row.value):
         return "undefined"
     interval = "no interval" if np.isnan(row.low) else f"[{row.low:.3f}, {row.high:.3f}]"
-    return f"{row.c_index:.3f} {interval}"
+    return f"{row.value:.3f} {interval}"

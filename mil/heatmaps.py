@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,11 @@ from scipy.stats import rankdata
 
 from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
+from mil.labelled.ranking import ranked
 from mil.score_maps import score_maps
 from mil.slide_scores import ATTENTION, SlideScores, read_slide_scores
+from mil.tasks import task_of
+from mil.tasks.labelled import LabelTask
 from wsi.storage import read_features
 
 
@@ -21,11 +25,14 @@ class TestPatient:
 
     Attributes
     ----------
-    patient_id : who.
+    patient_id : who; of a slide, where those are predicted, its own id.
     attention : files with the attention on its slides, of one model or of several.
-    percentile : of its risk among the `n` patients of `group`, 0-100, 100 worst.
+    percentile : of its risk (or of what else is predicted) among the `n` patients of `group`,
+        0-100, 100 worst.
     group : among whom, e.g. ``test patients of fold 0``.
-    time, event : observed follow-up, and whether it ended in an event.
+    seen : what happened, in words.
+    said : what was predicted, in words.
+    unit : ``patient`` or ``slide``.
     """
 
     __test__ = False  # not a test, whatever pytest takes its name for
@@ -35,8 +42,9 @@ class TestPatient:
     percentile: float
     n: int
     group: str
-    time: float
-    event: bool
+    seen: str
+    said: str = "risk at"
+    unit: str = "patient"
 
 
 def draw_heatmaps(
@@ -49,13 +57,14 @@ def draw_heatmaps(
     heatmaps: str | Path,
     slides: int,
     unit: str = "",
+    task: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw the scores of one experiment on a few slides, as one picture.
 
-    The slides belong to test patients spread evenly over the predicted risk, from the highest to
-    the lowest. Of a patient with several slides the one with most attention is drawn. Beside the
-    slide stand its attention and, of a model that has them, the contributions of its patches to the
-    risk; ``mil.score_maps`` says what the colours mean.
+    The slides belong to test patients spread evenly over the predicted risk (or probability), from
+    the highest to the lowest. Of a patient with several slides the one with most attention is
+    drawn. Beside the slide stand its attention and, of a model that has them, the contributions of
+    its patches to what is predicted; ``mil.score_maps`` says what the colours mean.
 
     Parameters
     ----------
@@ -66,13 +75,15 @@ def draw_heatmaps(
     heatmaps : JPEG to write; with nothing to draw it says why.
     slides : how many slides at most.
     unit : of the observed times.
+    task : what is predicted, see ``mil.tasks``; None for survival.
 
     Raises
     ------
     ValueError : attention and features of a slide differ in length.
     """
-    patients = read_test_patients(predictions, attention)
-    _draw(name, "test patient", patients, cohort, root, heatmaps, slides, unit)
+    patients = read_test_patients(predictions, attention, unit, task)
+    kind = f"test {task_of(task).unit}"
+    _draw(name, kind, patients, cohort, root, heatmaps, slides)
 
 
 def draw_predicted_heatmaps(
@@ -99,8 +110,8 @@ def draw_predicted_heatmaps(
     table = pd.read_csv(ensemble, dtype={"patient_id": str})
     table = table.join(read_follow_up(patients, unit), on="patient_id")
     judged = table[table["time"].notna() & (table["seen_by"] == 0)]
-    found = _ranked(judged, tuple(attention), "patients of the cohort")
-    _draw(name, "patient", found, cohort, root, heatmaps, slides, unit)
+    found = _ranked(judged, tuple(attention), "patients of the cohort", unit)
+    _draw(name, "patient", found, cohort, root, heatmaps, slides)
 
 
 def _draw(
@@ -111,43 +122,68 @@ def _draw(
     root: str | Path,
     heatmaps: str | Path,
     slides: int,
-    unit: str,
 ) -> None:
     table = pd.read_csv(cohort, dtype={"slide_id": str, "patient_id": str})
-    known = set(table["patient_id"])
+    known = {*table["patient_id"], *table["slide_id"]}
     chosen = spread([p for p in patients if p.patient_id in known], slides)
     if not chosen:
         why = "none was asked for" if slides < 1 else f"no {kind} has a usable slide"
         draw_message(f"{name}: no heatmap, since {why}.", heatmaps)
         return
-    panels = [_panel(patient, table, Path(root), unit) for patient in chosen]
+    panels = [_panel(patient, table, Path(root)) for patient in chosen]
     who = f"slides of {len(panels)} {kind}s" if len(panels) > 1 else f"slide of a {kind}"
     draw_panels(f"{name}: {who}", panels, heatmaps)
 
 
 def read_test_patients(
-    predictions: Sequence[str | Path], attention: Sequence[str | Path]
+    predictions: Sequence[str | Path],
+    attention: Sequence[str | Path],
+    unit: str = "",
+    task: Mapping[str, Any] | None = None,
 ) -> list[TestPatient]:
     """Return the test patients of all folds; of a patient tested in several repeats the first."""
     found: dict[str, TestPatient] = {}
+    predicted = task_of(task)
     for fold, (path, weights) in enumerate(zip(predictions, attention, strict=True)):
-        table = pd.read_csv(path, dtype={"patient_id": str})
+        ids = {"patient_id": str, "slide_id": str}
+        table = pd.read_csv(path, dtype=ids | predicted.dtypes, keep_default_na=task is None)
         test = table[table["part"] == "test"]
-        for patient in _ranked(test, (weights,), f"test patients of fold {fold}"):
+        group = f"test {predicted.unit}s of fold {fold}"
+        if task is None:
+            patients = _ranked(test, (weights,), group, unit)
+        else:
+            patients = _ranked_by_label(test, (weights,), group, predicted)
+        for patient in patients:
             found.setdefault(patient.patient_id, patient)
     return list(found.values())
 
 
 def _ranked(
-    table: pd.DataFrame, attention: tuple[str | Path, ...], group: str
+    table: pd.DataFrame, attention: tuple[str | Path, ...], group: str, unit: str
 ) -> list[TestPatient]:
     """Return the patients of a table of predictions with their rank in it."""
     n, rank = len(table), rankdata(table["risk"]) - 0.5
     return [
-        TestPatient(
-            row.patient_id, attention, 100 * above / n, n, group, float(row.time), bool(row.event)
-        )
+        TestPatient(row.patient_id, attention, 100 * above / n, n, group, _follow_up(row, unit))
         for row, above in zip(table.itertuples(), rank, strict=True)
+    ]
+
+
+def _follow_up(row: Any, unit: str) -> str:
+    seen = "event at" if row.event else "no event until"
+    return f"{seen} {row.time:.4g} {unit}".strip()
+
+
+def _ranked_by_label(
+    table: pd.DataFrame, attention: tuple[str | Path, ...], group: str, task: LabelTask
+) -> list[TestPatient]:
+    """Return the patients (or slides) by what is predicted of them."""
+    order = ranked(table, task)
+    n, rank = len(table), rankdata(order.value) - 0.5
+    ids = table[f"{task.unit}_id"]
+    return [
+        TestPatient(name, attention, 100 * above / n, n, group, seen, f"{said},", task.unit)
+        for name, above, said, seen in zip(ids, rank, order.said, order.seen, strict=True)
     ]
 
 
@@ -158,8 +194,8 @@ def spread(patients: Sequence[TestPatient], count: int) -> list[TestPatient]:
     return [ordered[int(place)] for place in places]
 
 
-def _panel(patient: TestPatient, table: pd.DataFrame, root: Path, unit: str) -> Panel:
-    its = table[table["patient_id"] == patient.patient_id]
+def _panel(patient: TestPatient, table: pd.DataFrame, root: Path) -> Panel:
+    its = table[table[f"{patient.unit}_id"] == patient.patient_id]
     scores = {slide: read_slide_scores(patient.attention, slide) for slide in its["slide_id"]}
     slide, several = _most(scores)
     path = its.loc[its["slide_id"] == slide, "features"].item()
@@ -178,7 +214,7 @@ def _panel(patient: TestPatient, table: pd.DataFrame, root: Path, unit: str) -> 
         extent=(float(attributes["bounds"][2]), float(attributes["bounds"][3])),
         mpp=_known_mpp(attributes),
         maps=score_maps(scores[slide]),
-        caption="\n".join(_caption(patient, slide, several, unit)),
+        caption="\n".join(_caption(patient, slide, several)),
     )
 
 
@@ -203,11 +239,10 @@ def _known_mpp(attributes: dict[str, object]) -> float | None:
     return None if assumed or "mpp0" not in attributes else float(attributes["mpp0"])
 
 
-def _caption(patient: TestPatient, slide: str, several: str, unit: str) -> Iterator[str]:
+def _caption(patient: TestPatient, slide: str, several: str) -> Iterator[str]:
     yield f"Slide {slide}{several}"
-    seen = "event at" if patient.event else "no event until"
-    time = f"{patient.time:.4g} {unit}".strip()
+    whose = f"Patient {patient.patient_id}: " if patient.unit == "patient" else ""
     yield (
-        f"Patient {patient.patient_id}: risk at percentile {patient.percentile:.0f} of the "
-        f"{patient.n} {patient.group}; {seen} {time}"
+        f"{whose}{patient.said} percentile {patient.percentile:.0f} of the {patient.n} "
+        f"{patient.group}; {patient.seen}"
     )

@@ -1,4 +1,4 @@
-"""The patients of a fold: which part each is in, its time and its event."""
+"""The patients of a fold: which part each is in, and its label: time and event, or a target."""
 
 import hashlib
 from collections.abc import Container, Sequence
@@ -11,6 +11,8 @@ import pandas as pd
 from mil.fold_parts import PARTS, FoldError
 from mil.problems import listed
 from mil.seeds import seed_for
+from mil.tasks import task_of
+from mil.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,10 @@ class FoldPatients:
 
     Attributes
     ----------
-    table : columns patient_id, part, time (float64), event (int64).
-    skipped : ids of the fold's patients without a usable slide.
+    table : columns patient_id, part, then those of the task as numbers: of survival time (float64)
+        and event (int64). Where slides are the units ``patient_id`` is the slide's id, and
+        ``owner`` its patient.
+    skipped : ids of the fold's patients (or slides) that are not usable.
     """
 
     table: pd.DataFrame
@@ -36,6 +40,7 @@ def read_fold(
     patients: str | Path,
     usable: Container[str],
     *,
+    task: Task | None = None,
     permute: int | None = None,
     seed: int = 0,
     fold_index: int = 0,
@@ -45,20 +50,24 @@ def read_fold(
     Parameters
     ----------
     fold : CSV with patient_id, part.
-    patients : CSV with patient_id, time, event.
-    usable : patients that have a bag.
-    permute : number of a null experiment. Pairs (time, event) are then shuffled among the patients
-        of each part, the same way for every model.
+    patients : CSV with patient_id, time, event, or the labels of the task.
+    usable : patients, or slides, that have a bag.
+    task : what is predicted; None for survival.
+    permute : number of a null experiment. Labels (pairs of time and event) are then shuffled among
+        the patients of each part, the same way for every model.
     seed, fold_index : what the shuffle is seeded with, besides ``permute`` and the part.
 
     Raises
     ------
     FoldError : all mistakes of the two tables; a part with nobody left; no event to train on.
     """
+    task = task or task_of(None)
     name = Path(fold).name
     rows = pd.read_csv(fold, dtype=str, keep_default_na=False)
-    labels = pd.read_csv(patients, dtype={"patient_id": str}, keep_default_na=False)
-    labels = labels.drop_duplicates("patient_id").set_index("patient_id")
+    ids = {"patient_id": str, "slide_id": str}
+    labels = pd.read_csv(patients, dtype=ids | task.dtypes, keep_default_na=False)
+    labels = labels.drop_duplicates(f"{task.unit}_id")
+    known = set(labels["patient_id"])
     problems = [
         f"{name}: patient {patient} is in it {count} times."
         for patient, count in rows["patient_id"].value_counts(sort=False).items()
@@ -71,15 +80,18 @@ def read_fold(
     problems += [
         f"{name}: patient {patient} is not in {Path(patients).name}."
         for patient in rows["patient_id"]
-        if patient not in labels.index
+        if patient not in known
     ]
     if problems:
         raise FoldError(problems)
 
-    here = np.array([patient in usable for patient in rows["patient_id"]], dtype=bool)
-    table = rows.loc[here, ["patient_id", "part"]].reset_index(drop=True)
-    table["time"] = labels.loc[table["patient_id"], "time"].to_numpy(np.float64)
-    table["event"] = labels.loc[table["patient_id"], "event"].to_numpy(np.int64)
+    every = rows[["patient_id", "part"]].merge(labels, on="patient_id", how="left")
+    if task.unit == "slide":
+        every = every.rename(columns={"patient_id": "owner", "slide_id": "patient_id"})
+    here = np.array([bag in usable for bag in every["patient_id"]], dtype=bool)
+    own = ["patient_id", "part", *(["owner"] if task.unit == "slide" else [])]
+    chosen = every[here].reset_index(drop=True)
+    table = pd.concat([chosen[own], task.numbers(chosen)], axis=1)
     wanted = [part for part in PARTS if part != "test" or "test" in set(rows["part"])]
     problems = [
         f"{name}: no {part} patient has a usable slide; there must be one. Use fewer folds, or see "
@@ -88,26 +100,28 @@ def read_fold(
         if not (table["part"] == part).any()
     ]
     train = table[table["part"] == "train"]
-    if len(train) and not train["event"].any():
+    if len(train) and (lacking := task.unlearnable(train)):
         problems.append(
-            f"{name}: none of the {len(train)} training patients has an event; nothing can be "
-            "learned. Use fewer folds, or stratify them by event."
+            f"{name}: none of the {len(train)} training {task.unit}s has {lacking}; nothing can be "
+            f"learned. Use fewer folds, or stratify them by {task.balance}."
         )
     if problems:
         raise FoldError(problems)
     if permute is not None:
-        table = _permuted(table, permute, seed, fold_index)
-    return FoldPatients(table, tuple(rows.loc[~here, "patient_id"]))
+        table = _permuted(table, task.columns, permute, seed, fold_index)
+    return FoldPatients(table, tuple(every.loc[~here, "patient_id"]))
 
 
-def _permuted(table: pd.DataFrame, repeat: int, seed: int, fold_index: int) -> pd.DataFrame:
-    """Return the table with (time, event) shuffled jointly inside each part."""
+def _permuted(
+    table: pd.DataFrame, columns: Sequence[str], repeat: int, seed: int, fold_index: int
+) -> pd.DataFrame:
+    """Return the table with the label columns shuffled jointly inside each part."""
     table = table.copy()
     for part in PARTS:
         rows = np.flatnonzero(table["part"] == part)
         random = np.random.default_rng(seed_for(seed, "permute", repeat, fold_index, part))
         source = rows[random.permutation(len(rows))]
-        for column in ("time", "event"):
+        for column in columns:
             values = table[column].to_numpy().copy()
             values[rows] = values[source]
             table[column] = values

@@ -15,7 +15,7 @@ from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader
 from mil.bags import Bag
 from mil.contributions import Contributions, contributions
-from mil.heads.base import Prediction
+from mil.heads.base import OfPatients, Prediction
 from mil.labels import describe_skipped, read_fold
 from mil.models.base import Embedding
 from mil.network import Network, build_network
@@ -25,6 +25,7 @@ from mil.slide_scores import ATTENTION, SlideScores, write_slide_scores
 from mil.stored_curves import baseline_arrays, curves_of
 from mil.survival.breslow import breslow_baseline
 from mil.survival.curves import SurvivalCurves
+from mil.tasks import task_of
 from mil.training.determinism import deterministic
 from mil.training.patients import choose_patients
 from mil.training.settings import Running, choose_device
@@ -55,18 +56,21 @@ def predict_fold(
     ----------
     model, config : what ``train_model`` wrote.
     cohort, patients, fold, root : as for ``train_model``.
-    predictions : output, CSV ``patient_id,part,time,event,risk,predicted_time,time_flag``; times in
-        the unit of the patient table, higher risk is worse. The predicted time is the median of the
-        head's distribution. Where a curve does not come down to one half the flag says so: ``not
+    predictions : output, CSV. Of survival
+        ``patient_id,part,time,event,risk,predicted_time,time_flag``; times in the unit of the
+        patient table, higher risk is worse. The predicted time is the median of the head's
+        distribution. Where a curve does not come down to one half the flag says so: ``not
         reached`` (Cox: no time) or ``last edge`` (time bins: the last finite edge is the time). Of
         a null experiment, time and event are the permuted ones. With ``semi_supervised`` or
         ``training.sample`` also ``use`` of each training patient: ``labelled``, ``unlabelled`` or
-        ``left_out``, as the training drew them.
+        ``left_out``, as the training drew them. Of other tasks (``slide_id`` and) ``patient_id``,
+        ``part``, the labels, and ``probability_<class>`` or ``predicted``.
     draws : output, npz, with what survival curves are made of (``mil.stored_curves`` reads it):
         patient_id [n], draws [n, K] of the time (K = 0 without any); for time bins also edges
         [bins + 1] and survival [n, bins] at their right edges; for a Cox head also the baseline of
         the training part: baseline_time and baseline_log_hazard [m], baseline_end. And alarms [a],
-        sentences on degenerate predictions of the test part; its attribute
+        sentences on degenerate predictions of the test part. Of other tasks patient_id, spread
+        [n, C] over random attention, and alarms. Its attribute
         training_patients_sha256 names the patients that everything was fitted on.
     attention : output, npz: for each slide of a test patient its attention, float32 [N], which sums
         to 1 over the slides of a patient (of a model whose scores are evidence, these as they are);
@@ -82,11 +86,13 @@ def predict_fold(
     experiment, seed = made["experiment"], made["seed"]
     settings = experiment["training"]
     device = choose_device(Running(**(running or {})).device)
-    bags = BagFolder(cohort, root)
+    task = task_of(experiment.get("task"))
+    bags = BagFolder(cohort, root, task.unit)
     people = read_fold(
         fold,
         patients,
         bags,
+        task=task,
         permute=experiment.get("permute_labels"),
         seed=seed,
         fold_index=made["fold_index"],
@@ -104,23 +110,20 @@ def predict_fold(
             if row.part == "test":
                 seen |= scores
 
-    table, whole = people.table.copy(), Prediction.together(told)
-    table["risk"] = whole.risk
+    table, whole = people.table.copy(), OfPatients.together(told)
     if experiment.get("semi_supervised") is not None or settings.get("sample") is not None:
         chosen = choose_patients(people.part("train"), experiment, seed, made["fold_index"])
         uses = table["patient_id"].map(chosen.uses).fillna("left_out")
         table["use"] = uses.where(table["part"] == "train", "")
-    arrays = stored_arrays(patients, whole, made)
-    if network.head.proportional:
-        train = table[table["part"] == "train"]
-        if "use" in table:  # hidden labels stay hidden
-            train = train[train["use"] == "labelled"]
-        arrays |= baseline_arrays(breslow_baseline(train["time"], train["event"], train["risk"]))
-    set_times(table, whole.time, curves_of(arrays, whole.risk))
+    if task.name == "survival":
+        arrays = _add_survival(table, whole, made, network.head.proportional)
+    else:
+        arrays = {"patient_id": np.array(patients), "spread": whole.spread}
+        table = pd.concat([_named(table, task.unit), task.told(table, whole)], axis=1)
     _write_table(predictions, table)
 
-    of_test = [one for one, part in zip(told, table["part"], strict=True) if part == "test"]
-    alarms = network.head.complaints(Prediction.together(of_test)) if of_test else []
+    of_test = [one for one, part in zip(told, people.table["part"], strict=True) if part == "test"]
+    alarms = network.head.complaints(OfPatients.together(of_test)) if of_test else []
     for alarm in alarms:
         log.warning("%s, fold %d: %s", experiment["name"], made["fold_index"], alarm)
     arrays["alarms"] = np.array(alarms, dtype=np.str_)
@@ -128,6 +131,34 @@ def predict_fold(
     save_npz(draws, attributes={"training_patients_sha256": fitted_on}, **arrays)
     write_slide_scores(attention, seen)
     log.info("%s, fold %d: %d patients", experiment["name"], made["fold_index"], len(table))
+
+
+def _add_survival(
+    table: pd.DataFrame, whole: Prediction, made: Mapping[str, Any], proportional: bool
+) -> dict[str, np.ndarray]:
+    """Put risks and times into the table, in its columns' order; return what curves are made of."""
+    patients = table["patient_id"].tolist()
+    arrays = stored_arrays(patients, whole, made)
+    use = [table.pop("use")] if "use" in table else []
+    table["risk"] = whole.risk
+    if proportional:
+        train = table["part"] == "train"
+        if use:  # hidden labels stay hidden
+            train &= use[0] == "labelled"
+        of = table[train]
+        arrays |= baseline_arrays(breslow_baseline(of["time"], of["event"], of["risk"]))
+    set_times(table, whole.time, curves_of(arrays, whole.risk))
+    if use:
+        table["use"] = use[0]
+    return arrays
+
+
+def _named(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return the columns of ``predictions.csv`` in front of the labels."""
+    if unit == "slide":
+        table = table.rename(columns={"patient_id": "slide_id", "owner": "patient_id"})
+    columns = ("slide_id", "patient_id", "part", "use")
+    return table[[column for column in columns if column in table]]
 
 
 def load_network(model: str | Path, made: Mapping[str, Any], device: torch.device) -> Network:
@@ -227,7 +258,5 @@ def set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurv
 
 
 def _write_table(path: str | Path, table: pd.DataFrame) -> None:
-    columns = ["patient_id", "part", "time", "event", "risk", "predicted_time", "time_flag"]
-    columns += ["use"] * ("use" in table)
     with atomic(path) as partial:
-        table[columns].to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")
+        table.to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")

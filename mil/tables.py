@@ -84,7 +84,7 @@ def read_slides(
     TableError : with a sentence for each thing wrong. Whether slides exist is not looked at, but
         files of columns tissue and patches must.
     """
-    table = _Table(path, ("slide_id", "patient_id", *(["path"] if need_paths else [])))
+    table = Table(path, ("slide_id", "patient_id", *(["path"] if need_paths else [])))
     slides: list[Slide] = []
     lines: dict[str, int] = {}
     for line, row in table.rows():
@@ -135,7 +135,7 @@ def read_patients(path: str | Path, unit: str | None = None) -> list[Patient]:
     ------
     TableError : with a sentence for each thing wrong.
     """
-    table = _Table(path, ("patient_id", "time", "event"))
+    table = Table(path, ("patient_id", "time", "event"))
     patients: dict[str, Patient] = {}
     lines: dict[str, int] = {}
     longest = max_line = 0
@@ -197,7 +197,7 @@ def missing_slides(slides: Iterable[Slide], max_share: float) -> set[str]:
 
 def read_rows(path: str | Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Read any CSV file with a header as rows of text; see `TableError`."""
-    table = _Table(path, required)
+    table = Table(path, required)
     rows = [row for _, row in table.rows()]
     table.raise_if_wrong()
     return rows
@@ -207,7 +207,7 @@ def _text(value: float | None) -> str:
     return "missing" if value is None else f"{value:g}"
 
 
-def _event(table: "_Table", line: int, row: dict[str, str]) -> int | None:
+def _event(table: "Table", line: int, row: dict[str, str]) -> int | None:
     value = row["event"]
     if value.casefold() in MISSING:
         return None
@@ -227,7 +227,7 @@ def _extra(row: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in row.items() if name not in known}
 
 
-class _Table:
+class Table:
     """A CSV file being read, with the sentences collected on the way."""
 
     def __init__(self, path: str | Path, required: Sequence[str]) -> None:
@@ -291,6 +291,7 @@ class _Table:
                 )
 
     def id(self, line: int, row: dict[str, str], column: str) -> str:
+        """Return a cell that is an id."""
         value = row[column]
         if not ID.fullmatch(value):
             said = f"{column} is {value}" if value else f"{column} is empty"
@@ -302,6 +303,7 @@ class _Table:
         return value
 
     def file(self, line: int, row: dict[str, str], column: str) -> str | None:
+        """Return a cell that names an existing file, None where it is missing."""
         value = row.get(column, "")
         if value.casefold() in MISSING:
             return None
@@ -314,6 +316,7 @@ class _Table:
         return value
 
     def number(self, line: int, row: dict[str, str], column: str) -> float | None:
+        """Return a cell that is a finite number, None where it is missing."""
         value = row[column]
         if value.casefold() in MISSING:
             return None
@@ -328,8 +331,10 @@ class _Table:
         return number
 
     def wrong(self, line: int, sentence: str) -> None:
+        """Keep a sentence on what is wrong in a line."""
         self.problems.append(f"{self.name}, line {line}: {sentence}")
 
     def raise_if_wrong(self) -> None:
+        """Raise all sentences so far."""
         if self.problems:
             raise TableError(self.problems)

@@ -28,7 +28,8 @@ rule make_folds:
         seed=config["seed"],
         strict=config["strict"],
         exclude=list(OWN_TABLE.exclude),
-        code=code_of("mil.folds"),
+        task=TASK,
+        code=code_of("mil.folds", *task_modules()),
     message:
         "folds"
     script:

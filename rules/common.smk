@@ -30,10 +30,13 @@ from mil.config_robustness import (
     perturbed_name,
     robustness_curves,
 )
+from mil.config_task import task_settings
+from mil.label_table import read_labels
 from mil.predicted_cohorts import predicted_cohorts
 from mil.report.sample import MOST, shown_slides
 from mil.slide_tables import SlideTable, patients_of, read_slide_tables
 from mil.tables import missing_slides, read_patients
+from mil.tasks import FIGURES
 from wsi import __version__
 from mil.__main__ import STAGES as COHORT_STAGES
 from wsi.__main__ import STAGES as SLIDE_STAGES
@@ -66,9 +69,16 @@ TABLES = read_slide_tables(
     need_paths=FROM_SLIDES,
 )
 SLIDES = {s.slide_id: s for table in TABLES.values() for s in table.slides}  # of all
+TASK = task_settings(config)  # None for survival
 FOLLOW_UP = []
-if config["patients"]:
+if config["patients"] and not TASK:
     FOLLOW_UP = read_patients(config["patients"], config["unit"])
+if TASK:
+    of_slides = TASK["unit"] == "slide"
+    FOLLOW_UP = read_labels(
+        config["slides" if of_slides else "patients"],
+        *(TASK[key] for key in ("columns", "classes", "unit")),
+    )
 FOLLOWED = {patient.patient_id for patient in FOLLOW_UP if not patient.unusable}
 MISSING = set()
 if FROM_SLIDES:
@@ -127,6 +137,7 @@ PLACES = {  # in the tables; jobs of neighbours share a cluster job
         for place, name in enumerate(patients)
     },
 }
+LABEL_FIGURES = FIGURES.get(config["task"], ())  # of an experiment
 DISTRIBUTIONS = [  # figures of predicted distributions
     "chosen_patients",
     "intervals",
@@ -311,9 +322,15 @@ def digest_with_model(stage, settings_of=experiment):
     def digest(wildcards):
         settings = settings_of(wildcards)
         model, head = settings["model"], settings["head"]
-        return known_digest(stage, f"mil.models.{model}", f"mil.heads.{head}")
+        modules = (f"mil.models.{model}", f"mil.heads.{head}", *task_modules())
+        return known_digest(stage, *modules)
 
     return digest
+
+
+def task_modules():
+    """The module of the task: it is found by name, so no import leads to it."""
+    return [f"mil.tasks.{config['task']}"]
 
 
 def cohort_file(wildcards):

@@ -14,4 +14,5 @@ run_job(
     heatmaps=snakemake.output[0],
     slides=snakemake.params.slides,
     unit=snakemake.params.unit,
+    task=snakemake.params.task,
 )

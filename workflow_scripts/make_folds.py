@@ -14,5 +14,6 @@ run_job(
     seed=snakemake.params.seed,
     strict=snakemake.params.strict,
     exclude=snakemake.params.exclude,
+    task=snakemake.params.task,
     **snakemake.params.folds,
 )

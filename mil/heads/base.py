@@ -162,8 +162,8 @@ class Head(nn.Module):
 
     Attributes
     ----------
-    task : what it predicts, a name of ``mil.tasks``; ``survival`` reads ``Labels``, others
-        ``Targets``.
+    task : what it predicts, a name of ``mil.tasks``.
+    reads : ``Labels``, or ``Targets`` of tasks other than survival.
     learning_rate, weight_decay : defaults of the optimiser.
     compares_patients : the loss is over pairs or risk sets, so it takes the outputs of a whole
         step; otherwise it is a mean over patients, and a step may add it up from parts.
@@ -176,6 +176,7 @@ class Head(nn.Module):
 
     name: str
     task: ClassVar[str] = "survival"
+    reads: ClassVar[type] = Labels
     learning_rate: ClassVar[float] = 2e-4
     weight_decay: ClassVar[float] = 1e-5
     compares_patients: bool = False

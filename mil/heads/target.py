@@ -1,6 +1,7 @@
 """What heads of classes, grades and numbers share: one linear layer, random attention, targets."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ class TargetHead(Head):
     ----------
     linear : the layer, H -> C.
     """
+
+    reads: ClassVar[type] = Targets
 
     def __init__(self, linear: nn.Module) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ class ABMIL(BagModel):
     Shapes
     ------
     features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, H], scores [N]
-    and, without ``out``, pooled [N, H]. Time and memory grow with N.
+    and pooled [N, H]. Time and memory grow with N.
     """
 
     presets: ClassVar = {

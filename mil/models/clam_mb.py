@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from mil.bags import Bag
 from mil.models import register
@@ -35,8 +36,15 @@ class CLAMMB(CLAM):
         """Return vector [B, C], raw attention [N, C] and what instances are of each class."""
         h = self.embed(bag.features)  # [N, H]
         z, scores = self.pool(h, bag.offsets)  # [B, C, H], [N, C]
-        parts = zip(self.classifiers, z.unbind(1), strict=True)
-        vector = torch.cat([classify(of_class) for classify, of_class in parts], 1)
         return Embedding(
-            vector, scores.amax(1), instance_logits=self.of_instances(h), class_scores=scores
+            self.after_pooling(z),
+            scores.amax(1),
+            instance_logits=self.of_instances(h),
+            class_scores=scores,
+            pooled=h,
         )
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the outputs [B, C] of every class's average [B, C, H]."""
+        parts = zip(self.classifiers, average.unbind(1), strict=True)
+        return torch.cat([classify(of_class) for classify, of_class in parts], 1)

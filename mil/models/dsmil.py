@@ -101,16 +101,22 @@ class DSMIL(BagModel):
         critical = segment_argmax(c.detach(), bag.offsets)  # [B, C]
         scores = self._likeness(self.query(bag.features), critical, bag)  # [N, C]
         weights = segment_softmax(scores, bag.offsets)
-        z = segment_pool(weights, self.value(bag.features), bag.offsets)  # [B, C, D]
+        v = self.value(bag.features)  # [N, D]
+        z = segment_pool(weights, v, bag.offsets)  # [B, C, D]
         bags = torch.arange(len(bag), device=c.device)
         auxiliary = Auxiliary(c.gather(0, critical), bags, self.instance_weight)
         return Embedding(
-            z.flatten(1),
+            self.after_pooling(z),
             scores.amax(1),
             instance_logits=c,
             class_scores=scores,
+            pooled=v,
             auxiliary=auxiliary,
         )
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the averages [B, C, D] of the classes, one behind the other: [B, C D]."""
+        return average.flatten(1)
 
     @staticmethod
     def _likeness(q: Tensor, critical: Tensor, bag: Bag) -> Tensor:

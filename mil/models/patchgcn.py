@@ -57,7 +57,7 @@ class PatchGCN(BagModel):
     Shapes
     ------
     features [N, D] and edges [2, E] of one bag, or packed with offsets [B + 1]; returns vector
-    [B, H], scores [N] and, without ``rho``, pooled [N, H].
+    [B, H], scores [N] and pooled [N, H].
 
     Notes
     -----

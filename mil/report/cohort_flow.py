@@ -98,7 +98,13 @@ def exclusions(excluded: Mapping[str, pd.DataFrame], patients: pd.DataFrame) -> 
     return sorted(found, key=lambda entry: entry.level != "slide")
 
 
-def slide_flow(total: int, excluded: pd.DataFrame, used: int, imported: bool = False) -> list[Step]:
+def slide_flow(
+    total: int,
+    excluded: pd.DataFrame,
+    used: int,
+    imported: bool = False,
+    known: str = "follow-up",
+) -> list[Step]:
     """Return the way of the slides from the table to the bags of patients with follow-up.
 
     Parameters
@@ -107,13 +113,14 @@ def slide_flow(total: int, excluded: pd.DataFrame, used: int, imported: bool = F
     excluded : ``cohort/<encoder>.excluded.csv``.
     used : usable slides of patients with a usable follow-up.
     imported : whether features were made elsewhere, so that no stage of ours came before them.
+    known : what a patient must have: a usable follow-up, or label.
     """
     stages_here = _STEPS_OF_IMPORT if imported else _STEPS
     slides = excluded[excluded["level"] == "slide"]
     steps, left = [Step("in the slide table", total)], total
-    known = {stage for _, stages in stages_here for stage in stages}
+    of_slides = {stage for _, stages in stages_here for stage in stages}
     for label, stages in (*stages_here, ("with graph and clusters", None)):
-        here = slides[slides["stage"].isin(stages) if stages else ~slides["stage"].isin(known)]
+        here = slides[slides["stage"].isin(stages) if stages else ~slides["stage"].isin(of_slides)]
         if label.startswith("opened"):
             here = here[here["kind"] != "no_tissue"]
         elif label == "with tissue":
@@ -123,11 +130,13 @@ def slide_flow(total: int, excluded: pd.DataFrame, used: int, imported: bool = F
             counts = here["kind"].value_counts().sort_index()
             lost = ", ".join(f"{count} {words(kind)}" for kind, count in counts.items())
             steps.append(Step(label, left, lost))
-    lost = f"{left - used} of patients without usable follow-up" if left > used else ""
+    lost = f"{left - used} of patients without usable {known}" if left > used else ""
     return [*steps, Step("used", used, lost)]
 
 
-def patient_flow(patients: set[str], excluded: pd.DataFrame, used: set[str]) -> list[Step]:
+def patient_flow(
+    patients: set[str], excluded: pd.DataFrame, used: set[str], known: str = "follow-up"
+) -> list[Step]:
     """Return the way of the patients from both tables to the folds.
 
     Parameters
@@ -135,13 +144,14 @@ def patient_flow(patients: set[str], excluded: pd.DataFrame, used: set[str]) -> 
     patients : with a usable follow-up and a slide in the table.
     excluded : ``cohort/excluded_patients.csv``.
     used : those of `patients` who have a usable slide.
+    known : as in `slide_flow`.
     """
     reasons = excluded["reason"].str.split(":").str[0].value_counts().sort_index()
     lost = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     without = len(patients) - len(used)
     return [
         Step("in the tables", len(patients) + len(excluded)),
-        Step("with follow-up and a slide", len(patients), lost),
+        Step(f"with {known} and a slide", len(patients), lost),
         Step(
             "with a usable slide", len(used), f"{without} without usable slide" if without else ""
         ),

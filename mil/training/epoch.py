@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -9,11 +10,11 @@ from torch import Tensor
 from mil.alarms import discriminator_alarms
 from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader, with_places
-from mil.heads.base import Labels, Prediction
+from mil.heads.base import Head, Labels, Targets
 from mil.network import Network
 from mil.noise import noise_bank
 from mil.seeds import seed_for
-from mil.survival.metrics.concordance import harrell_c
+from mil.tasks.base import Task
 from mil.training.history import Epoch, mean_or_nan
 from mil.training.settings import TrainingSettings
 from mil.training.step import Stepper
@@ -27,19 +28,20 @@ def train_epoch(
     stepper: Stepper,
     bags: BagFolder,
     train: pd.DataFrame,
+    task: Task,
     settings: TrainingSettings,
     order: torch.Generator,
     device: torch.device,
 ) -> None:
     """Take the steps of an epoch over the shuffled training part and write down what they saw."""
     network = stepper.network
-    shuffled = torch.randperm(len(train), generator=order).tolist()
+    shuffled = _drawn(train, task, settings.balanced, order)
     records, seen = [], []
     drop_last = "drop_last" in settings.legacy
     for rows in windows(shuffled, settings.window, network.head, drop_last):
         part = train.iloc[rows]
         loader = BagLoader(bags, part["patient_id"].tolist(), network.model.needs, device)
-        record = stepper.step(loader, _labels(part))
+        record = stepper.step(loader, labels_of(network.head, task, part))
         records.append(record)
         if record.output is not None:
             seen.append((record.output, part))
@@ -59,9 +61,9 @@ def train_epoch(
     epoch.fake_accuracy = mean_or_nan([record.fake_accuracy for record in records])
     if seen:
         patients = pd.concat([part for _, part in seen])
-        known = patients["time"].notna().to_numpy()
+        known = task.known(patients)
         output = torch.cat([output for output, _ in seen])[torch.from_numpy(known)]
-        epoch.train_c_index = _c_index(patients[known], network.head.predict(output))
+        epoch.train_score = task.measure(patients[known], network.head.predict(output))
 
 
 class Validation:
@@ -76,12 +78,13 @@ class Validation:
         network: Network,
         bags: BagFolder,
         part: pd.DataFrame,
+        task: Task,
         settings: TrainingSettings,
         seed: int,
         device: torch.device,
     ) -> None:
         self.network, self.bags, self.part, self.device = network, bags, part, device
-        self.labels = _labels(part)
+        self.task, self.labels = task, labels_of(network.head, task, part)
         patients = part["patient_id"].tolist()
         draws = settings.validation_draws
         self.noise = noise_bank(network.head, patients, draws, seed, "validation noise")
@@ -89,11 +92,11 @@ class Validation:
         self.generator = torch.Generator().manual_seed(seed_for(seed, "fresh validation noise"))
 
     def measure(self, epoch: Epoch) -> None:
-        """Write loss and C-index of the validation part into the epoch's record."""
+        """Write loss and score of the validation part into the epoch's record."""
         output = self._outputs()
         head = self.network.head
         epoch.validation_loss = head.monitored(output, self.labels).item()
-        epoch.validation_c_index = _c_index(self.part, head.predict(output))
+        epoch.validation_score = self.task.measure(self.part, head.predict(output))
 
     def complaints(self, chosen: Epoch) -> list[str]:
         """Return sentences on degenerate predictions, and on a discriminator without a task."""
@@ -115,10 +118,15 @@ class Validation:
         return torch.cat(outputs)
 
 
-def _labels(part: pd.DataFrame) -> Labels:
-    return Labels.of(part["time"].to_numpy(), part["event"].to_numpy())
+def labels_of(head: Head, task: Task, part: pd.DataFrame) -> Labels | Targets:
+    """Return the labels of a part as the head learns them."""
+    return head.reads.of(*task.arrays(part))
 
 
-def _c_index(part: pd.DataFrame, prediction: Prediction) -> float:
-    """Return Harrell's C, NaN where no pair is comparable."""
-    return harrell_c(part["time"], part["event"], prediction.risk).value
+def _drawn(train: pd.DataFrame, task: Task, balanced: bool, order: torch.Generator) -> list[int]:
+    """Return the rows of an epoch: all, shuffled, or as many drawn with classes equally likely."""
+    if not balanced:
+        return torch.randperm(len(train), generator=order).tolist()
+    groups = task.groups(train)
+    weights = 1 / torch.from_numpy(np.bincount(groups))[groups].double()
+    return torch.multinomial(weights, len(train), replacement=True, generator=order).tolist()

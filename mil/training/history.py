@@ -1,7 +1,7 @@
 """The record of a training: one row an epoch."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ class Epoch:
     epoch : from 1.
     learning_rate : during the epoch.
     train_loss, validation_loss : supervised loss; the training one is the mean over its steps.
-    train_c_index, validation_c_index : Harrell's C. In training it is that of the outputs the steps
-        saw, before their updates.
+    train_score, validation_score : of the task; in a history of survival ``train_c_index`` and
+        ``validation_c_index``, Harrell's C. In training it is that of the outputs the steps saw,
+        before their updates.
     adversarial_loss, discriminator_loss : weighted part of the generator, and the discriminator's.
     real_accuracy, fake_accuracy : share of observed and of generated pairs the discriminator knew.
     skipped_steps : steps without a usable event.
@@ -31,8 +32,8 @@ class Epoch:
     learning_rate: float
     train_loss: float = math.nan
     validation_loss: float = math.nan
-    train_c_index: float = math.nan
-    validation_c_index: float = math.nan
+    train_score: float = math.nan
+    validation_score: float = math.nan
     adversarial_loss: float = math.nan
     discriminator_loss: float = math.nan
     real_accuracy: float = math.nan
@@ -40,12 +41,16 @@ class Epoch:
     skipped_steps: int = 0
     chosen: int = 0
 
+    def named(self, score: str) -> dict[str, float]:
+        """Return the numbers by name, with that of the task's score: ``validation_c_index``."""
+        return {name.replace("_score", f"_{score}"): v for name, v in asdict(self).items()}
 
-def write_history(path: str | Path, epochs: list[Epoch]) -> None:
-    """Write the epochs as CSV."""
-    columns = [field.name for field in fields(Epoch)]
+
+def write_history(path: str | Path, epochs: list[Epoch], score: str) -> None:
+    """Write the epochs as CSV; `score` names the task's."""
+    columns = list(Epoch(0, 0.0).named(score))
     with atomic(path) as partial:
-        pd.DataFrame([asdict(epoch) for epoch in epochs], columns=columns).to_csv(
+        pd.DataFrame([epoch.named(score) for epoch in epochs], columns=columns).to_csv(
             partial, index=False, lineterminator="\n", float_format="%.9g"
         )
 

@@ -10,6 +10,8 @@ import pandas as pd
 
 from mil.seeds import seed_for
 from mil.semi_supervised import SemiSupervised, why_not_semi_supervised
+from mil.tasks import task_of
+from mil.tasks.base import Task
 from mil.training.settings import TrainingError
 
 log = logging.getLogger(__name__)
@@ -21,9 +23,9 @@ class TrainingPatients:
 
     Attributes
     ----------
-    labelled : rows with patient_id, time, event.
-    unlabelled : rows without labels: their time is NaN and their event 0 from here on, so that
-        nothing behind can see them.
+    labelled : rows with patient_id and the label columns of the task.
+    unlabelled : rows without labels: of survival their time is NaN and their event 0 from here on,
+        so that nothing behind can see them.
     turns : the rows of ``unlabelled`` that are trained on, by epoch, over and over.
     semi_supervised : settings, or None where everybody is labelled.
     """
@@ -92,15 +94,16 @@ def choose_patients(
 
     Parameters
     ----------
-    train : the training part: patient_id, time, event.
+    train : the training part: patient_id and labels.
     experiment : with ``training: {sample: ...}`` and ``semi_supervised``, where wanted.
     seed, fold_index : the configuration's seed and the number of the fold.
 
     Raises
     ------
-    TrainingError : too many or too few patients asked for, nobody with an event left, or a head
-        that unlabelled patients cannot teach.
+    TrainingError : too many or too few patients asked for, nobody with an event left (or no second
+        class), or a head that unlabelled patients cannot teach.
     """
+    task = task_of(experiment.get("task"))
     what = f"experiment {experiment['name']!r}, fold {fold_index}: "
     wanted = (experiment.get("training") or {}).get("sample")
     if wanted is not None:
@@ -108,31 +111,32 @@ def choose_patients(
         train = _in_file_order(train, _shuffled(train, seed, "sample", fold_index)[:count])
     semi = SemiSupervised.of(experiment)
     if semi is None:
-        chosen = TrainingPatients(train, _hidden(train.iloc[:0]), (), None)
+        chosen = TrainingPatients(train, task.hidden(train.iloc[:0]), (), None)
     else:
-        chosen = _hide_labels(train, semi, what, seed, fold_index)
+        chosen = _hide_labels(train, task, semi, what, seed, fold_index)
     obstacle = why_not_semi_supervised(experiment)
     if obstacle:
         raise TrainingError([f"{what}semi_supervised.mode is {semi.mode}, but {obstacle}"])
-    if not chosen.labelled["event"].any():
+    if lacking := task.unlearnable(chosen.labelled):
         raise TrainingError(
             [
-                f"{what}none of the {len(chosen.labelled)} labelled training patients has an "
-                "event; nothing can be learned. Raise training.sample or semi_supervised.labelled."
+                f"{what}none of the {len(chosen.labelled)} labelled training patients has "
+                f"{lacking}; nothing can be learned. Raise training.sample or "
+                "semi_supervised.labelled."
             ]
         )
     return chosen
 
 
 def _hide_labels(
-    train: pd.DataFrame, semi: SemiSupervised, what: str, seed: int, fold_index: int
+    train: pd.DataFrame, task: Task, semi: SemiSupervised, what: str, seed: int, fold_index: int
 ) -> TrainingPatients:
     count = _count(
         semi.labelled, len(train), what + "semi_supervised.labelled", most=len(train) - 1
     )
     order = _shuffled(train, seed, "labelled", fold_index)
     labelled = _in_file_order(train, order[:count])
-    unlabelled = _hidden(_in_file_order(train, order[count:]))
+    unlabelled = task.hidden(_in_file_order(train, order[count:]))
     turns: list[np.ndarray] = []
     if semi.mode == "UD":
         turns = [np.arange(len(unlabelled))]
@@ -170,7 +174,3 @@ def _shuffled(patients: pd.DataFrame, seed: int, purpose: str, fold_index: int) 
 
 def _in_file_order(patients: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     return patients.iloc[np.sort(rows)].reset_index(drop=True)
-
-
-def _hidden(patients: pd.DataFrame) -> pd.DataFrame:
-    return patients.assign(time=np.nan, event=0)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mil.problems import InputError, did_you_mean
+from mil.tasks import SCORES
 
 
 class TrainingError(InputError):
@@ -14,7 +15,7 @@ class TrainingError(InputError):
 
 
 CHOICES = {
-    "monitor": ("loss", "c_index"),
+    "monitor": ("loss", *SCORES.values()),
     "optimiser": ("adam", "adamw"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
 }
@@ -42,7 +43,10 @@ class TrainingSettings:
     warmup : first epochs, which can neither be chosen nor count as without improvement.
     plateau_factor, plateau_patience : the learning rate is multiplied by the factor after so many
         epochs without a better validation value.
-    monitor : ``loss`` (lower is better) or ``c_index`` (higher is better), on the validation part.
+    monitor : ``loss`` (lower is better) or the score of the task (higher is better: ``c_index``,
+        ``auroc``, ``kappa`` or ``r2``), on the validation part.
+    balanced : draw the patients of an epoch so that classes (or events and censored) come equally
+        often, instead of each patient once.
     validation_draws, draws : samples of the time for a patient, in validation and in predictions.
     standardise : scale each feature by mean and standard deviation of the training part.
     sample : training patients that are kept: below 1 a share, otherwise a count; None: all.
@@ -69,6 +73,7 @@ class TrainingSettings:
     draws: int = 200
     standardise: bool = False
     sample: float | None = None
+    balanced: bool = False
     precision: str = "auto"
     annealing: dict[str, Any] = field(default_factory=dict)
     legacy: list[str] = field(default_factory=list)
@@ -101,6 +106,17 @@ class TrainingSettings:
             for name in given.get("legacy", ())
             if name not in LEGACY
         ]
+        score = SCORES[(experiment.get("task") or {"name": "survival"})["name"]]
+        if given.get("monitor", "loss") in set(SCORES.values()) - {score}:
+            problems.append(
+                f"experiment {experiment.get('name')!r}: training.monitor is {given['monitor']!r}, "
+                f"but the task is scored by {score}; it must be loss or {score}."
+            )
+        if given.get("balanced") and score == "r2":
+            problems.append(
+                f"experiment {experiment.get('name')!r}: training.balanced is true, but a number "
+                "has no classes to be balanced; take it away."
+            )
         if problems:
             raise TrainingError(problems)
         return cls(**given)

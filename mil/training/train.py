@@ -19,6 +19,7 @@ from mil.heads import HEADS
 from mil.labels import describe_skipped, patients_sha256, read_fold
 from mil.network import build_network
 from mil.seeds import seed_for
+from mil.tasks import SCORES_IN_WORDS, task_of
 from mil.training.checkpoint import Checkpoint
 from mil.training.determinism import deterministic
 from mil.training.early_stopping import EarlyStopping
@@ -68,12 +69,13 @@ def train_model(
     Parameters
     ----------
     cohort : ``cohort/<encoder>.csv``, the usable slides.
-    patients : ``cohort/patients.csv`` with patient_id, time, event.
+    patients : ``cohort/patients.csv`` with patient_id, time, event, or the labels of the task.
     fold : ``folds/fold<k>.csv`` with patient_id, part. The test part is not touched.
     root : folder that the paths in ``cohort`` are relative to.
     experiment : ``name, model, head, training, permute_labels``, and where wanted
-        ``model_options``, ``head_options`` and ``semi_supervised`` (``mil.semi_supervised``). A
-        number under ``permute_labels`` makes it a null experiment.
+        ``model_options``, ``head_options``, ``semi_supervised`` (``mil.semi_supervised``) and, but
+        for survival, ``task`` (``mil.tasks``). A number under ``permute_labels`` makes it a null
+        experiment.
     seed : the configuration's; every draw is derived from it, the experiment's name and the fold.
     fold_index : number of the fold.
     model : output, safetensors: network, feature scaling and discriminator of the chosen epoch.
@@ -91,9 +93,10 @@ def train_model(
     watched = Running(**(running or {}))
     device = choose_device(watched.device)
     precision = choose_precision(settings.precision, device)
-    bags = BagFolder(cohort, root)
-    permute = experiment.get("permute_labels")
-    people = read_fold(fold, patients, bags, permute=permute, seed=seed, fold_index=fold_index)
+    task = task_of(experiment.get("task"))
+    bags = BagFolder(cohort, root, task.unit)
+    permuted = {"permute": experiment.get("permute_labels"), "seed": seed, "fold_index": fold_index}
+    people = read_fold(fold, patients, bags, task=task, **permuted)
     if people.skipped:
         log.warning(describe_skipped(people.skipped))
     train = choose_patients(people.part("train"), experiment, seed, fold_index)
@@ -107,7 +110,7 @@ def train_model(
     if "table_scale" in settings.legacy:
         base = people.table
         fitted_on["all_patients_sha256"] = patients_sha256(base["patient_id"])
-    fitted = head_class.fit(base["time"].to_numpy(), base["event"].to_numpy(), **options)
+    fitted = head_class.fit(*task.arrays(base), **task.fit_options(), **options)
     fewest = len(train.of_epoch(len(train.turns) or 1))  # the last part is no larger than others
     if "drop_last" in settings.legacy and fewest < settings.window:
         raise TrainingError(
@@ -148,8 +151,8 @@ def train_model(
         )
         order = torch.Generator().manual_seed(seed_for(seed, *name, "order"))
         torch.manual_seed(seed_for(seed, *name, "dropout"))
-        by_c_index = settings.monitor == "c_index"
-        higher = by_c_index and "monitor" not in settings.legacy
+        by_score = settings.monitor != "loss"
+        higher = by_score and "monitor" not in settings.legacy
         warmup = train.warmup(settings.warmup)
         stopping = EarlyStopping(settings.patience, warmup, higher)
         schedule = ReduceLROnPlateau(
@@ -158,21 +161,21 @@ def train_model(
             factor=settings.plateau_factor,
             patience=settings.plateau_patience,
         )
-        judge = Validation(network, bags, validation, settings, seed, device)
-        if not head.usable(judge.labels) or (by_c_index and not validation["event"].any()):
+        judge = Validation(network, bags, validation, task, settings, seed, device)
+        if not head.usable(judge.labels) or (by_score and task.unlearnable(validation)):
             raise TrainingError(
                 [
                     f"{Path(fold).name}: the {len(validation)} validation patients have too few "
-                    "events to choose an epoch by. Use fewer folds, a larger validation share, or "
-                    "stratify by event."
+                    f"{task.balance}s to choose an epoch by. Use fewer folds, a larger validation "
+                    f"share, or stratify by {task.balance}."
                 ]
             )
 
         log.info(
-            "%s, fold %d: %s with head %s on %d training patients (%d events), %d for validation "
-            "(%d events), %s, %s",
+            "%s, fold %d: %s with head %s on %d training patients (%s), %d for validation (%s), "
+            "%s, %s",
             *(experiment["name"], fold_index, experiment["model"], experiment["head"]),
-            *(len(labelled), labelled["event"].sum(), len(validation), validation["event"].sum()),
+            *(len(labelled), task.counted(labelled), len(validation), task.counted(validation)),
             *(device, str(precision).removeprefix("torch.")),
         )
         train.describe(settings.warmup)
@@ -192,16 +195,17 @@ def train_model(
             state.load_state_dict(found)
             log.info("it goes on behind epoch %d, from %s", len(state.epochs), checkpoint.path)
         epochs = state.epochs
-        clock = _Clock(f"{experiment['name']}, fold {fold_index}", len(epochs), settings.epochs)
+        what = f"{experiment['name']}, fold {fold_index}"
+        clock = _Clock(what, SCORES_IN_WORDS[task.score], len(epochs), settings.epochs)
         with Watchers(watched, experiment, fold_index, checkpoint.seal, len(epochs)) as watchers:
             while not stopping.stop and len(epochs) < settings.epochs:
                 epoch = Epoch(len(epochs) + 1, stepper.optimiser.param_groups[0]["lr"])
                 taught = train.of_epoch(epoch.epoch)
-                train_epoch(epoch, stepper, bags, taught, settings, order, device)
+                train_epoch(epoch, stepper, bags, taught, task, settings, order, device)
                 judge.measure(epoch)
                 epochs.append(epoch)
 
-                value = epoch.validation_c_index if by_c_index else epoch.validation_loss
+                value = epoch.validation_score if by_score else epoch.validation_loss
                 if stopping.improves(epoch.epoch, value):
                     state.kept = copy_state(network, discriminator)
                 if not math.isnan(value):
@@ -222,7 +226,10 @@ def train_model(
         chosen = epochs[(stopping.best_epoch or len(epochs)) - 1]
         chosen.chosen = 1
         network.load_state_dict({key: kept[key] for key in network.state_dict()})
-        log.info("epoch %d is kept (validation C %.3f)", chosen.epoch, chosen.validation_c_index)
+        log.info(
+            "epoch %d is kept (validation %s %.3f)",
+            *(chosen.epoch, SCORES_IN_WORDS[task.score], chosen.validation_score),
+        )
         for complaint in judge.complaints(chosen):
             log.warning("%s, fold %d: %s", experiment["name"], fold_index, complaint)
 
@@ -239,7 +246,7 @@ def train_model(
         precision=str(precision).removeprefix("torch."),
         torch=str(torch.__version__),
     )
-    write_history(history, epochs)
+    write_history(history, epochs, task.score)
     checkpoint.remove()
 
 
@@ -251,8 +258,8 @@ def _write_config(path: str | Path, **content: Any) -> None:
 class _Clock:
     """Say how far the training is: the first and the last epoch, and one about every 15 s."""
 
-    def __init__(self, what: str, done: int, epochs: int) -> None:
-        self.what, self.done, self.epochs = what, done, epochs
+    def __init__(self, what: str, score: str, done: int, epochs: int) -> None:
+        self.what, self.score, self.done, self.epochs = what, score, done, epochs
         self.start = self.said = time.monotonic()
 
     def report(self, epoch: Epoch, last: bool) -> None:
@@ -265,9 +272,9 @@ class _Clock:
         between = not last and not first
         log.log(
             PROGRESS if between else logging.INFO,  # progress is shown on the terminal too
-            "%s: epoch %d of %d: loss %.4f, validation loss %.4f, validation C %.3f%s; %s",
+            "%s: epoch %d of %d: loss %.4f, validation loss %.4f, validation %s %.3f%s; %s",
             *(self.what, epoch.epoch, self.epochs, epoch.train_loss, epoch.validation_loss),
-            epoch.validation_c_index,
+            *(self.score, epoch.validation_score),
             ""
             if math.isnan(epoch.discriminator_loss)
             else f", discriminator {epoch.discriminator_loss:.3f}",

@@ -4,11 +4,11 @@ import logging
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mil.tasks import task_of
 from mil.training.history import Epoch
 from mil.training.settings import Running, TrainingError
 
@@ -43,6 +43,7 @@ class Watchers:
         done: int,
     ) -> None:
         self.events = self.run = None
+        self.score = task_of(experiment.get("task")).score
         name = f"fold{fold_index}"
         if (running.wandb or {}).get("project"):
             self.run = _wandb_run(running.wandb, experiment, name, seal)
@@ -68,7 +69,7 @@ class Watchers:
         """Pass on the defined numbers of an epoch."""
         numbers = {
             name: value
-            for name, value in asdict(epoch).items()
+            for name, value in epoch.named(self.score).items()
             if name not in NOT_SHOWN and not math.isnan(value)
         }
         if self.events is not None:

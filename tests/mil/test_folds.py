@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mil.drawn_folds import FoldError, draw_folds
+from mil.drawn_folds import deal_folds, strata_of
 from mil.fixed_folds import patients_tested, read_fixed_fold
+from mil.fold_parts import FoldError
 from mil.folds import check_folds, make_folds
 from mil.tables import Patient
 
@@ -69,7 +70,7 @@ def problems(call, *args, **kwargs):
 def test_drawn_folds_part_the_cohort_and_balance_events(n, share, k):
     patients = cohort(n, share)
     event = {p.patient_id: p.event for p in patients}
-    folds = draw_folds(patients, k, 0.2, "event", 2, seed=1)
+    folds = deal_folds(strata_of(patients, "event"), k, 0.2, 2, seed=1)
     assert len(folds) == 2 * k
     for repeat in (folds[:k], folds[k:]):
         tests = [[name for name, part in fold.items() if part == "test"] for fold in repeat]
@@ -89,22 +90,22 @@ def test_drawn_folds_part_the_cohort_and_balance_events(n, share, k):
 
 def test_terciles_of_time_are_balanced_too():
     patients = [Patient(f"P{i:03d}", float(i + 1), int(i % 2)) for i in range(120)]
-    for fold in draw_folds(patients, 5, 0.2, "event", 1, seed=3):
+    for fold in deal_folds(strata_of(patients, "event"), 5, 0.2, 1, seed=3):
         late = [p for p in patients if p.time > 80 and fold[p.patient_id] == "test"]
         assert len(late) == 8
 
 
 def test_folds_depend_on_seed_and_ids_only():
     patients = cohort()
-    once = draw_folds(patients, 5, 0.2, "event", 1, seed=1)
-    assert draw_folds(patients[::-1], 5, 0.2, "event", 1, seed=1) == once
-    assert draw_folds(patients, 5, 0.2, "event", 1, seed=2) != once
-    assert draw_folds(patients, 5, 0.2, "none", 1, seed=1) != once
+    once = deal_folds(strata_of(patients, "event"), 5, 0.2, 1, seed=1)
+    assert deal_folds(strata_of(patients[::-1], "event"), 5, 0.2, 1, seed=1) == once
+    assert deal_folds(strata_of(patients, "event"), 5, 0.2, 1, seed=2) != once
+    assert deal_folds(strata_of(patients, "none"), 5, 0.2, 1, seed=1) != once
 
 
 def test_known_draw():
     # Written down once: a change here changes the folds of every user.
-    fold = draw_folds(cohort(10, 0.5), 3, 0.25, "event", 1, seed=42)[0]
+    fold = deal_folds(strata_of(cohort(10, 0.5), "event"), 3, 0.25, 1, seed=42)[0]
     assert [name for name in fold if fold[name] == "test"] == [
         "P004",
         "P002",

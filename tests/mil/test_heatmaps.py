@@ -28,7 +28,7 @@ def inputs(tmp_path):
 
 def people(*percentiles):
     return [
-        TestPatient(f"P{i}", (), p, len(percentiles), "test patients of fold 0", 1.0, True)
+        TestPatient(f"P{i}", (), p, len(percentiles), "test patients of fold 0", "event at 1")
         for i, p in enumerate(percentiles)
     ]
 

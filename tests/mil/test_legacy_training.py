@@ -13,6 +13,7 @@ from mil.heads import HEADS
 from mil.labels import patients_sha256
 from mil.network import build_network
 from mil.problems import InputError
+from mil.tasks import task_of
 from mil.training.epoch import Validation
 from mil.training.history import Epoch
 from mil.training.settings import LEGACY, TrainingSettings
@@ -73,7 +74,7 @@ def test_fresh_noise_changes_validation_from_epoch_to_epoch(cohort, legacy):
     part = pd.read_csv(cohort / "patients.csv").head(9)
     bags = BagFolder(cohort / "cohort.csv", cohort)
     settings = TrainingSettings(validation_draws=8, legacy=legacy)
-    judge = Validation(network, bags, part, settings, 7, torch.device("cpu"))
+    judge = Validation(network, bags, part, task_of(None), settings, 7, torch.device("cpu"))
     seen = []
     network.head.register_forward_hook(lambda head, inputs, output: seen.append(output.shape))
     losses = []

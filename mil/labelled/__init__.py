@@ -1,0 +1,1 @@
+"""Judging predictions of classes, grades and numbers: metrics, figures, comparison."""
