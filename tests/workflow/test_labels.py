@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 import yaml
-from conftest import SMALL, Project
 
 pytestmark = pytest.mark.xdist_group("finished")
 
-CLASSES = SMALL | {
+CLASSES = {
     "task": "classification",
     "label": {"columns": ["pattern"], "classes": ["scarce", "abundant"]},
     "experiments": [{"name": "abmil", "model": "abmil", "head": "classes"}],
@@ -26,8 +25,9 @@ def classified(finished, tmp_path_factory):
     """A copy of the finished run that then predicts whether the pattern is abundant."""
     folder = tmp_path_factory.mktemp("classified") / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(CLASSES))
-    project = Project(folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | CLASSES))
+    project = type(finished)(folder)
     project.first = project.planned()
     project.run()
     return project
