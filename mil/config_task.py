@@ -46,6 +46,7 @@ def _check_label(task: str, label: Mapping[str, Any]) -> Iterator[str]:
     columns, classes = label["columns"], [str(name) for name in label["classes"] or []]
     if not columns:
         yield f"label.columns is empty; task {task} needs the column of the label ({EXAMPLE})."
+        return
     if len(columns) > 1 and task != "classification":
         yield f"label.columns is {listed(columns)}; task {task} has one column."
     for name in columns:

@@ -1,5 +1,6 @@
 """Cross-validation folds by patient: drawn and balanced, or read from fixed files."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from mil.table_writer import write_table
 from mil.tables import read_slides
 from mil.tasks import task_of
 from mil.tasks.base import Task
+
+log = logging.getLogger(__name__)
 
 
 def make_folds(
@@ -85,6 +88,11 @@ def make_folds(
             raise FoldError(problems)
         made = deal_folds(predicted.strata(usable, stratify), k, validation, repeats, seed)
     check_folds(made, usable, repeats, predicted)
+    if predicted.unit == "slide":
+        kept = {case.patient_id for case in usable}
+        without = [c.slide_id for c in table if c.unusable and c.patient_id in kept]
+        if without:
+            log.warning("slides without a label are in no bag: %s.", listed(without))
 
     write_table(cohort_patients, *predicted.rows(usable, n_slides))
     write_table(excluded, ["patient_id", "reason"], sorted(left_out.items()))

@@ -27,11 +27,11 @@ class TestPatient:
     ----------
     patient_id : who; of a slide, where those are predicted, its own id.
     attention : files with the attention on its slides, of one model or of several.
-    percentile : of its risk (or of what else is predicted) among the `n` patients of `group`,
-        0-100, 100 worst.
+    percentile : of its risk among the `n` patients of `group`, 0-100, 100 worst; where labels are
+        predicted, what they are ordered by instead.
     group : among whom, e.g. ``test patients of fold 0``.
     seen : what happened, in words.
-    said : what was predicted, in words.
+    said : what was predicted, in words; of survival the percentile says it.
     unit : ``patient`` or ``slide``.
     """
 
@@ -43,7 +43,7 @@ class TestPatient:
     n: int
     group: str
     seen: str
-    said: str = "risk at"
+    said: str = ""
     unit: str = "patient"
 
 
@@ -178,12 +178,11 @@ def _ranked_by_label(
     table: pd.DataFrame, attention: tuple[str | Path, ...], group: str, task: LabelTask
 ) -> list[TestPatient]:
     """Return the patients (or slides) by what is predicted of them."""
-    order = ranked(table, task)
-    n, rank = len(table), rankdata(order.value) - 0.5
+    order, n = ranked(table, task), len(table)
     ids = table[f"{task.unit}_id"]
     return [
-        TestPatient(name, attention, 100 * above / n, n, group, seen, f"{said},", task.unit)
-        for name, above, said, seen in zip(ids, rank, order.said, order.seen, strict=True)
+        TestPatient(name, attention, float(value), n, group, seen, said, task.unit)
+        for name, value, said, seen in zip(ids, order.value, order.said, order.seen, strict=True)
     ]
 
 
@@ -242,7 +241,7 @@ def _known_mpp(attributes: dict[str, object]) -> float | None:
 def _caption(patient: TestPatient, slide: str, several: str) -> Iterator[str]:
     yield f"Slide {slide}{several}"
     whose = f"Patient {patient.patient_id}: " if patient.unit == "patient" else ""
-    yield (
-        f"{whose}{patient.said} percentile {patient.percentile:.0f} of the {patient.n} "
-        f"{patient.group}; {patient.seen}"
+    said = patient.said or (
+        f"risk at percentile {patient.percentile:.0f} of the {patient.n} {patient.group}"
     )
+    yield f"{whose}{said}; {patient.seen}"

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from mil.heads import register
 from mil.heads.base import HeadError, Probabilities, Targets
 from mil.heads.target import TargetHead, count_classes, whole
+from mil.losses.smooth_svm import smooth_svm_loss
 
 
 @register("classes")
@@ -29,6 +30,8 @@ class ClassesHead(TargetHead):
         they are labels that do not exclude each other; ``weights`` [C] or, of several labels,
         [K, 2] for 0 and 1.
     link : ``auto``, ``sigmoid`` or ``softmax``.
+    loss : ``cross_entropy``, or ``svm``, the smooth top-1 SVM (Berrada, Zisserman and Kumar, ICLR
+        2018) on one output a class: with two classes it takes ``link: softmax``.
     class_weights : ``none``, or ``balanced``: patients of a class with n_c of n training patients
         weigh n / (C n_c), so that classes weigh alike and the mean weight is 1.
     layer : ``linear``, or ``none`` for a model whose vector is the output already.
@@ -46,6 +49,7 @@ class ClassesHead(TargetHead):
         width: int,
         fitted: dict[str, Any],
         link: str = "auto",
+        loss: str = "cross_entropy",
         class_weights: str = "none",
         layer: str = "linear",
         average: str = "probability",
@@ -53,6 +57,7 @@ class ClassesHead(TargetHead):
         outputs = int(fitted["outputs"])
         super().__init__(nn.Linear(width, outputs) if layer == "linear" else nn.Identity())
         self.check("link", link, ("auto", "sigmoid", "softmax"))
+        self.check("loss", loss, ("cross_entropy", "svm"))
         self.check("class_weights", class_weights, ("none", "balanced"))
         self.check("layer", layer, ("linear", "none"))
         self.check("average", average, ("probability", "logit"))
@@ -66,6 +71,12 @@ class ClassesHead(TargetHead):
         self.several = bool(fitted["several"])
         self.softmax = link == "softmax" or (link == "auto" and outputs > 1 and not self.several)
         self.average = average
+        self.svm = loss == "svm"
+        if self.svm and not self.softmax:
+            raise HeadError(
+                "head 'classes': loss is svm, which compares one output a class with the others; "
+                "set link: softmax (labels that do not exclude each other cannot have it)."
+            )
         self.register_buffer("weights", torch.tensor(fitted["weights"]), persistent=False)
 
     @classmethod
@@ -132,7 +143,10 @@ class ClassesHead(TargetHead):
             losses = binary_cross_entropy_with_logits(output, truth, reduction="none")
             return (losses * weights.to(output).unsqueeze(1)).sum(2)
         number = whole(value)
-        if self.softmax:
+        if self.svm:
+            wanted = number.unsqueeze(1).expand(output.shape[:2])
+            losses = smooth_svm_loss(output.flatten(0, 1), wanted.flatten()).view(wanted.shape)
+        elif self.softmax:
             wanted = number.unsqueeze(1).expand(output.shape[:2])
             losses = cross_entropy(output.movedim(2, 1), wanted, reduction="none")
         else:

@@ -213,14 +213,22 @@ def _described(rows: Sequence[ComparedLabels], task: LabelTask, bootstrap: int) 
     ]
     cells = [[name, *(cell(row) for cell in columns.values())]
              for name, row in zip(names, rows, strict=True)]  # fmt: skip
+    against = (
+        f"vs best: {score} minus that of {rows[0].experiment}, on the same {task.unit}s and draws; "
+        "95 % interval."
+    )
     notes = [
         f"{score} of {' / '.join(task.columns)} on test parts, mean over folds. 95 % interval: "
         f"percentiles of {bootstrap} bootstrap draws of patients inside each fold; models are not "
         "retrained. SD: over folds, a spread and not an interval.",
-        f"vs best: {score} minus that of {rows[0].experiment}, on the same {task.unit}s and draws.",
+        *([against] if "vs best" in columns else []),
         *(f"{row.experiment}: {row.reason}." for row in rows if row.reason),
     ]
-    heading = f"{len(rows)} rows: n = {rows[0].n} {task.unit}s, {rows[0].folds} folds"
+    trained = sum(row.seeds for row in rows if not row.is_member)
+    heading = (
+        f"{trained} experiment{'s' * (trained > 1)}: n = {rows[0].n} {task.unit}s, "
+        f"{rows[0].folds} fold{'s' * (rows[0].folds > 1)}"
+    )
     lines = [heading, "", *aligned_table(["experiment", *columns], cells)]
     lines += [line for note in notes for line in wrapped(note)]
     return "\n".join(lines) + "\n"

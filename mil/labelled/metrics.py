@@ -1,6 +1,7 @@
 """Which metrics a task has, and their rows over all folds."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,13 +9,15 @@ from numpy.typing import NDArray
 from mil.fold_metrics import POOLED, with_interval
 from mil.labelled import class_metrics as of_classes
 from mil.labelled import number_metrics as of_numbers
-from mil.labelled.predictions import LabelFold, each_once, row_counts
+from mil.labelled.predictions import LabelFold, Part, each_once, row_counts
 from mil.labelled.rows import LabelRow, fold_rows
 from mil.labelled.thresholds import decide, thresholds_of
+from mil.survival.metrics.bootstrap import ratio
 from mil.tasks.labelled import LabelTask
 
 ONE_CLASS = "a class has nobody in the test part"
 Floats = NDArray[np.float64]
+Measure = Callable[[int, Floats], Floats]  # (place of the fold, counts [draws, n]) -> [draws]
 
 NUMBERS = {
     "r2": of_numbers.r_squared,
@@ -58,60 +61,57 @@ def metric_rows(
     return rows
 
 
-def score_measure(folds: Sequence[LabelFold], task: LabelTask) -> Callable[[int, Floats], Floats]:
-    """Return the task's score: (place of the fold, counts [draws, n]) -> [draws]."""
-    return _measures(folds, task)[task.score]
-
-
-def _measures(
-    folds: Sequence[LabelFold], task: LabelTask
-) -> dict[str, Callable[[int, Floats], Floats]]:
+def _measures(folds: Sequence[LabelFold], task: LabelTask) -> dict[str, Measure]:
+    """Return the metrics of a task by name."""
     tests = [fold.test for fold in folds]
+
+    def of_told(metric: Callable[..., Floats]) -> Measure:
+        return lambda k, counts: metric(tests[k].truth, tests[k].told, counts)
+
     if not task.classes:
-        return {
-            name: lambda k, counts, metric=metric: metric(tests[k].truth, tests[k].told, counts)
-            for name, metric in NUMBERS.items()
-        }
-    found = {
-        name: lambda k, counts, metric=metric: metric(tests[k].truth, tests[k].told, counts)
-        for name, metric in PROBABILITIES.items()
-    }
+        return {name: of_told(metric) for name, metric in NUMBERS.items()}
     decided = [decide(fold.validation, fold.test) for fold in folds]
 
-    def over_labels(metric: Callable, k: int, counts: Floats) -> Floats:
-        truth, classes = tests[k].truth, tests[k].told.shape[1]
-        if truth.ndim == 1:
-            return metric(truth, decided[k], counts, classes)
-        known = ~np.isnan(truth)
-        columns = range(truth.shape[1])
-        each = [
-            metric(truth[own, c], decided[k][own, c], counts[:, own], 2)
-            for c in columns
-            for own in [known[:, c]]
-        ]
-        return np.mean(each, axis=0)
+    def of_decisions(metric: Callable[..., Floats]) -> Measure:
+        return lambda k, counts: _of_decisions(metric, tests[k], decided[k], counts)
 
-    decisions = dict(DECISIONS)
+    found = {name: of_told(metric) for name, metric in PROBABILITIES.items()}
+    found |= {name: of_decisions(metric) for name, metric in DECISIONS.items()}
     if task.score == "kappa":
-        decisions["kappa"] = of_classes.kappa
-    for name, metric in decisions.items():
-        found[name] = lambda k, counts, metric=metric: over_labels(metric, k, counts)
+        found["kappa"] = of_decisions(of_classes.kappa)
     if len(task.names) == 2 and len(task.columns) == 1:
-        for name, row in (("sensitivity", 1), ("specificity", 0)):
-            found[name] = lambda k, counts, row=row: _recall(
-                tests[k].truth, decided[k], counts, row
-            )
+        found["sensitivity"] = of_decisions(partial(_recall, of=1))
+        found["specificity"] = of_decisions(partial(_recall, of=0))
     else:
         for place, name in enumerate(task.names):
-            found[f"auroc_{name}"] = lambda k, counts, place=place: of_classes.auroc_of(
-                place, tests[k].truth, tests[k].told, counts
-            )
+            found[f"auroc_{name}"] = of_told(partial(of_classes.auroc_of, place))
     return found
 
 
-def _recall(truth: Floats, predicted: NDArray, counts: Floats, row: int) -> Floats:
-    table = of_classes.confusion(truth, predicted, counts, 2)
-    return of_classes.ratio(table[:, row, row], table[:, row].sum(1))
+def _of_decisions(
+    metric: Callable[..., Floats], test: Part, decided: NDArray[np.int64], counts: Floats
+) -> Floats:
+    """Return a metric of predicted classes; of several labels its mean over labels."""
+    if test.truth.ndim == 1:
+        return metric(test.truth, decided, counts, test.told.shape[1])
+    each = []
+    for truth, own in zip(test.truth.T, decided.T, strict=True):
+        known = ~np.isnan(truth)
+        each.append(metric(truth[known], own[known], counts[:, known], 2))
+    return np.mean(each, axis=0)
+
+
+def _recall(
+    truth: Floats, predicted: NDArray[np.int64], counts: Floats, classes: int, of: int
+) -> Floats:
+    """Return the share of a class that was found: of the second the sensitivity."""
+    table = of_classes.confusion(truth, predicted, counts, classes)
+    return ratio(table[:, of, of], table[:, of].sum(1))
+
+
+def score_measure(folds: Sequence[LabelFold], task: LabelTask) -> Measure:
+    """Return the score of a task."""
+    return _measures(folds, task)[task.score]
 
 
 def _calibration(folds: Sequence[LabelFold], counts: Sequence[Floats]) -> list[LabelRow]:

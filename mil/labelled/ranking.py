@@ -15,20 +15,21 @@ class Ranked:
 
     Attributes
     ----------
-    by : what the order is by, for a caption.
     value : [n], shown from the highest to the lowest.
     said : what was predicted of each.
     seen : what is true of each.
     """
 
-    by: str
     value: NDArray[np.float64]
     said: list[str]
     seen: list[str]
 
 
 def ranked(table: pd.DataFrame, task: LabelTask) -> Ranked:
-    """Return the order of patients: by the probability of the positive class, or the like.
+    """Return the order of patients and what is said of them.
+
+    By the probability of the second of two classes or of the first of several labels, by the
+    expected grade, by the probability of the true one of more classes, by a predicted number.
 
     Parameters
     ----------
@@ -36,24 +37,32 @@ def ranked(table: pd.DataFrame, task: LabelTask) -> Ranked:
     task : whose labels they are.
     """
     told = table[list(task.told_columns)].to_numpy(np.float64)
-    seen = [", ".join(map(str, row)) for row in table[list(task.columns)].to_numpy()]
     if not task.classes:
-        return Ranked(f"predicted {task.columns[0]}", told[:, 0],
-                      [f"predicted {value:.4g}" for value in told[:, 0]],
-                      [f"measured {value}" for value in seen])  # fmt: skip
+        said = [f"predicted {value:.4g}" for value in told[:, 0]]
+        return Ranked(told[:, 0], said, [f"measured {v}" for v in table[task.columns[0]]])
+    seen = _truth(table, task)
     if len(task.columns) > 1 or len(task.classes) == 2:
-        first = 0 if len(task.columns) > 1 else 1
-        name = task.names[first]
-        seen = [", ".join(f"{c} {v}" for c, v in zip(task.columns, row, strict=True))
-                for row in table[list(task.columns)].to_numpy()]  # fmt: skip
-        said = [f"probability of {name} {value:.2f}" for value in told[:, first]]
-        return Ranked(f"probability of {name}", told[:, first], said, seen)
+        place = 0 if len(task.columns) > 1 else 1
+        value = told[:, place]
+        said = [f"probability of {task.names[place]} {one:.2f}" for one in value]
+        return Ranked(value, said, seen)
     best = told.argmax(1)
     said = [
-        f"predicted {task.classes[k]} ({p:.0%})" for k, p in zip(best, told.max(1), strict=True)
+        f"predicted {task.classes[k]} ({row[k]:.0%})" for k, row in zip(best, told, strict=True)
     ]
     if task.score == "kappa":
-        return Ranked("expected grade", told @ np.arange(told.shape[1]), said, seen)
+        return Ranked(told @ np.arange(told.shape[1]), said, seen)
     (truth,) = task.arrays(task.numbers(table))
-    of_own = told[np.arange(len(told)), truth.astype(int)]
-    return Ranked("probability of the true class", of_own, said, seen)
+    return Ranked(told[np.arange(len(told)), truth.astype(int)], said, seen)
+
+
+def _truth(table: pd.DataFrame, task: LabelTask) -> list[str]:
+    """Return what is true of each patient; of several labels each by its name."""
+    rows = table[list(task.columns)].to_numpy()
+    if len(task.columns) == 1:
+        return [f"truth: {label}" for (label,) in rows]
+    return [
+        "truth: "
+        + ", ".join(f"{name} {label}" for name, label in zip(task.columns, row, strict=True))
+        for row in rows
+    ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mil.figures import BLUE, FAINT, MUTED, house_style, new_figure
 from mil.labelled.class_metrics import BINS, binned, judged
@@ -66,11 +67,12 @@ def draw_reliability(table: pd.DataFrame, title: str) -> Figure:
         axes.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--", zorder=0)
         error = [own["share"] - own["share_low"], own["share_high"] - own["share"]]
         axes.errorbar(own["probability"], own["share"], yerr=np.abs(error), fmt="o", ms=4.5,
-                      color=BLUE, elinewidth=1, ecolor=MUTED)  # fmt: skip
+                      color=BLUE, elinewidth=1, ecolor=MUTED, clip_on=False)  # fmt: skip
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.03, 1.03)
         axes.set_title(name, fontsize=9)
         below.bar((own["low"] + own["high"]) / 2, own["n"], 1 / BINS, color=FAINT, ec="white")
+        below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         below.set_xlabel("predicted probability")
         if not column:
             axes.set_ylabel("share that happened")

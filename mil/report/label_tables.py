@@ -124,16 +124,20 @@ def threshold_text(metrics: Mapping[str, pd.DataFrame]) -> dict[str, str]:
 
 
 def label_warnings(metrics: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Return a sentence for every reason that a metric carries over all folds."""
-    told: dict[str, dict[str, list[str]]] = {}
+    """Return a sentence for every reason that a metric carries over all folds.
+
+    Metrics of an experiment, and then experiments, that share a reason share a sentence.
+    """
+    labels: dict[tuple[str, str], list[str]] = {}
     for name, table in metrics.items():
         own = table[table["fold"].isin(["mean", "pooled"]) & (table["reason"] != "")]
         for row in own.itertuples():
-            told.setdefault(name, {}).setdefault(row.reason, []).append(measure_name(row.metric))
+            labels.setdefault((name, row.reason), []).append(measure_name(row.metric))
+    names: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), of_metrics in labels.items():
+        names.setdefault((", ".join(of_metrics), reason), []).append(name)
     return [
-        f"{name}: {', '.join(labels)}: {reason}."
-        for name, reasons in told.items()
-        for reason, labels in reasons.items()
+        f"{', '.join(own)}: {of_metrics}: {reason}." for (of_metrics, reason), own in names.items()
     ]
 
 

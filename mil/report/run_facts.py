@@ -30,6 +30,7 @@ def run_facts(
     left_out: pd.DataFrame,
     followed: set[str],
     known: str = "follow-up",
+    unit: str = "patient",
     citation: str | Path,
     run: str | Path,
     version: str,
@@ -41,8 +42,10 @@ def run_facts(
     Parameters
     ----------
     left_out : ``cohort/excluded_patients.csv``.
-    followed : patients with a usable label and a slide in the table.
+    followed : patients with a usable label and a slide in the table; where slides are the units,
+        slides with a label.
     known : what that label is called.
+    unit : ``patient`` or ``slide``, what has the label.
     """
     root = Path(root)
     every = [slide.slide_id for slide in read_slides(slides, need_paths=False)]
@@ -51,7 +54,7 @@ def run_facts(
     lost = dict(zip(by_encoder, map(read_table, excluded), strict=True))
     imported = bool(config["features"]["import"])
     found = read_table(slide_table)
-    slide_facts = _slides(root, shown, by_encoder, lost, followed, imported)
+    slide_facts = _slides(root, shown, by_encoder, lost, followed, unit, imported)
     return {
         **slide_facts,
         "total_slides": len(every),
@@ -61,7 +64,7 @@ def run_facts(
             name: cohort_flow.slide_flow(
                 len(every),
                 lost[name],
-                int(table["patient_id"].isin(followed).sum()),
+                int(table[f"{unit}_id"].isin(followed).sum()),
                 imported,
                 known,
             )
@@ -100,6 +103,7 @@ def _slides(
     by_encoder: Mapping[str, pd.DataFrame],
     lost: Mapping[str, pd.DataFrame],
     followed: set[str],
+    unit: str,
     imported: bool,
 ) -> dict[str, Any]:
     """Return pictures of the slides shown, and what their features, graphs and clusters say."""
@@ -115,7 +119,7 @@ def _slides(
         if row.level == "slide"
     }
     for table in by_encoder.values():
-        without = table[~table["patient_id"].isin(followed)]
+        without = table[~table[f"{unit}_id"].isin(followed)]
         unused |= dict.fromkeys(without["slide_id"], "label")
     counts = {row["slide_id"]: int(row["n_patches"]) for its in rows.values() for row in its}
     return {

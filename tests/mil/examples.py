@@ -46,7 +46,7 @@ def pairs(*heads):
     ]
 
 
-SMALL = {
+SMALL_MODELS = {
     "camil": {"hidden": 32, "heads": 4, "keys": 16},
     "esat": {"hidden": 32, "heads": 4},
     "gtp": {"clusters": 8, "layers": 1},

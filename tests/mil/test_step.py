@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from examples import SMALL, example_bag, pairs
+from examples import SMALL_MODELS, example_bag, pairs
 from torch.utils.flop_counter import FlopCounterMode
 
 from mil.bags import pack
@@ -27,7 +27,7 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
     fitted |= {"classes": ["no", "yes"], "outputs": 1, "several": False, "weights": [1.0, 1.0]}
     fitted |= {"thresholds": [0.0], "mean": 2.0, "scale": 3.0}
     experiment = {"model": model, "head": head, "head_options": options}
-    experiment["model_options"] = SMALL.get(model, {})
+    experiment["model_options"] = SMALL_MODELS.get(model, {})
     network = build_network(experiment, 24, fitted, standardise=False)
     return Stepper(
         network,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from examples import SMALL, pairs
+from examples import SMALL_MODELS, pairs
 from synthetic_cohort import run, write_cohort
 
 from mil.bag_folder import BagFolder
@@ -79,7 +79,7 @@ def test_it_is_found_in_clusters(tmp_path):
 @pytest.mark.parametrize(("model", "head"), pairs(*head_names("survival")))
 def test_every_model_is_trained_and_predicted_with_every_head(cohort, model, head):
     out = f"{model}-{head}"
-    options = {"model_options": SMALL.get(model, {})}
+    options = {"model_options": SMALL_MODELS.get(model, {})}
     keys = {"epochs": 2, "warmup": 0, "validation_draws": 4, "draws": 8}
     predictions, _ = run(cohort, head, model=model, out=out, options=options, **keys)
     assert np.isfinite(predictions["risk"]).all()

@@ -19,6 +19,7 @@ KINDS = {
     "one sigmoid": ("classes", TWO, {}),
     "softmax of two": ("classes", TWO, {"link": "softmax"}),
     "softmax": ("classes", CLASSES, {}),
+    "svm": ("classes", CLASSES, {"loss": "svm"}),
     "sigmoids": ("classes", CLASSES, {"link": "sigmoid", "class_weights": "balanced"}),
     "several": ("classes", SEVERAL, {}),
     "cumulative": ("ordinal", CLASSES, {}),
@@ -154,6 +155,16 @@ def test_loss_is_pytorchs_cross_entropy(vector):
     logits = head(vector, NOISE).detach()
     expected = F.cross_entropy(logits, torch.from_numpy(CLASSES).long())
     assert head.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_svm_loss_of_two_classes_is_its_closed_form(vector):
+    head = make("classes", TWO, loss="svm", link="softmax")
+    logits = head(vector, NOISE).detach()
+    own = logits[torch.arange(8), torch.from_numpy(TWO).long()]
+    expected = F.softplus(logits.sum(1) - 2 * own + 1).mean()
+    assert head.loss(logits, Targets.of(TWO)).item() == pytest.approx(expected.item(), rel=1e-6)
+    with pytest.raises(HeadError, match="set link: softmax"):
+        make("classes", TWO, loss="svm")
 
 
 def test_sigmoids_against_the_others_are_means_over_classes(vector):

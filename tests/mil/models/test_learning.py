@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from examples import SMALL, every_term, example_bag
+from examples import SMALL_MODELS, every_term, example_bag
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -48,7 +48,7 @@ def test_gradient_is_the_slope_of_the_loss(name):
 @pytest.mark.parametrize("name", model_names())
 def test_eight_random_bags_are_learnt_by_heart(name):
     torch.manual_seed(0)
-    model = build_model(name, WIDTH, **SMALL.get(name, {}))
+    model = build_model(name, WIDTH, **SMALL_MODELS.get(name, {}))
     linear = nn.Identity() if model.gives_outputs else nn.Linear(model.out_dim, 1)
     network = nn.ModuleList([model, linear]).eval()  # nothing dropped, nothing drawn
     bag = pack([example_bag(16, WIDTH, seed, str(seed)) for seed in range(8)])
