@@ -56,7 +56,9 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, features: Tensor, offsets: Tensor) -> Tensor:
         """Return [N, H]."""
-        return self.transformer(self.layers(x), offsets) + self.again(features).relu()
+        x = recomputed(self.layers, x, wide=4)
+        x = recomputed(self.transformer, x, offsets, wide=4)
+        return x + self.again(features).relu()
 
 
 @register("iib_mil")
@@ -148,7 +150,7 @@ class IIBMIL(BagModel):
         """Return vector [B, Q H], scores [N], instance logits [N, C] and instances [N, H]."""
         e = bag.features
         for stage in self.stages:
-            e = recomputed(stage, e, bag.features, bag.offsets, wide=4)  # [N, H]
+            e = stage(e, bag.features, bag.offsets)  # [N, H]
         vectors, scores = [], []
         for instances in e.split(bag.sizes):
             t = self.queries.to(e.dtype)

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import dropout, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-WEIGHTS = 1 << 23
-"""Weights that exist at a time, over all heads: 32 MiB in single precision."""
+WEIGHTS = 1 << 24
+"""Weights that exist at a time, over all heads: 64 MiB in single precision."""
 
 
 def in_blocks(step: Callable[[int, int], Tensor], queries: int, keys: int, heads: int) -> Tensor:

@@ -451,7 +451,8 @@ def test_captions_render_with_strict_variables(caption):
     wildcards = SimpleNamespace(
         experiment="abmil-cox", slide="S1", encoder="resnet50", fold="0", curve="blur"
     )
-    job = SimpleNamespace(wildcards=wildcards, params=SimpleNamespace(), config=configuration())
+    params = SimpleNamespace(task={"unit": "patient"})
+    job = SimpleNamespace(wildcards=wildcards, params=params, config=configuration())
     template = Environment(undefined=StrictUndefined).from_string(caption.read_text())
     text = template.render(snakemake=job)
     assert 2 <= len(re.findall(r"[.:](?:\s|$)", text)) <= 8
@@ -460,10 +461,10 @@ def test_captions_render_with_strict_variables(caption):
 
 def test_there_is_a_caption_for_everything_that_the_rules_report():
     expected = (
-        *("calibration", "chosen_patients", "comparison", "excluded", "forest", "heatmaps", "html"),
-        *("imported", "intervals", "kaplan_meier", "over_time", "predicted_times", "robustness"),
-        *("slides",),
-        *("tissue", "training_curves", "workflow"),
+        *("calibration", "chosen_patients", "comparison", "confusion", "excluded", "forest"),
+        *("heatmaps", "html", "imported", "intervals", "kaplan_meier", "numbers", "over_time"),
+        *("predicted_times", "reliability", "robustness", "slides", "thresholds", "tissue"),
+        *("training_curves", "workflow"),
     )
     assert tuple(caption.stem for caption in CAPTIONS) == expected
 
