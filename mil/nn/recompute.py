@@ -10,9 +10,7 @@ LARGE = 20_000
 """Instances from which on a step keeps its inputs only (Chen et al., 2016, arXiv 1604.06174)."""
 
 
-def recomputed(
-    step: Callable[..., Tensor], x: Tensor, *others: object, wide: int = 1
-) -> Tensor:
+def recomputed(step: Callable[..., Tensor], x: Tensor, *others: object, wide: int = 1) -> Tensor:
     """Return ``step(x, *others)``: the same values and gradients, dropout included.
 
     For more than ``LARGE`` rows of x [N, ...] the backward pass makes what the step computed on
