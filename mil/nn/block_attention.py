@@ -8,7 +8,11 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 WEIGHTS = 1 << 24
-"""Weights that exist at a time, over all heads: 64 MiB in single precision."""
+"""Weights that exist at a time, over all heads: 64 MiB in single precision.
+
+The C library gives blocks of more than 32 MiB back to the system at once. Smaller ones leave holes
+between what stays, and a process then grows with every block of queries.
+"""
 
 
 def in_blocks(step: Callable[[int, int], Tensor], queries: int, keys: int, heads: int) -> Tensor:
