@@ -1,21 +1,23 @@
 """One optimiser step: who learns from what."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from examples import example_bag
+from examples import example_bag, pairs
 from torch.utils.flop_counter import FlopCounterMode
 
 from mil.bags import pack
 from mil.heads import head_names
 from mil.heads.base import Labels, Targets
-from mil.models import MODELS, model_names
 from mil.network import build_network
 from mil.nn import instance_linear
 from mil.nn.instance_linear import InstanceLinear
 from mil.training.step import Stepper, StepRecord, adam
 
 BAG = pack([example_bag(32, seed=i, name=str(i)) for i in range(4)])
+TARGETS = Targets.of([1, 0, 0, 1])
 TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 
 
@@ -35,16 +37,6 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
         noise=torch.Generator().manual_seed(1),
         precision=precision,
     )
-
-
-def pairs(*heads):
-    """Every model with each of the heads; without a layer of its own noise has nowhere to go."""
-    return [
-        (model, head)
-        for model in model_names()
-        for head in heads
-        if not (head == "adversarial" and MODELS.find(model).gives_outputs)
-    ]
 
 
 def state(module):
@@ -243,6 +235,40 @@ def test_a_window_of_classes_in_groups_has_the_gradients_of_the_whole(head):
     own = s.network.head.loss(record.output[[0, 2]], labels.at(torch.tensor([0, 2]))).item()
     assert record.loss == pytest.approx(own, rel=1e-5)
     assert s.step([BAG], Targets.of([np.nan] * 4)).skipped
+
+
+@pytest.mark.parametrize(("model", "head"), pairs("cox", "nll", "time", "classes"))
+def test_every_term_of_every_model_is_descended(model, head):
+    """By hand, over one graph of all bags: outputs, auxiliary ones, penalties, instances."""
+    labels = TARGETS if head == "classes" else Labels.of(TIME, EVENT)
+    s, hand = stepper(head, l1=0.0, model=model), stepper(head, model=model)
+    for one in (s.network, hand.network):
+        one.double().eval()
+        one.train = lambda mode=True, one=one: one  # nothing is dropped or drawn
+    network, bag = hand.network, replace(BAG, features=BAG.features.double())
+    output, embedding = network(bag, network.head.noise(4, 1, hand.noise))
+    loss = network.model.bag_weight * network.head.loss(output, labels)
+    other = embedding.auxiliary
+    if other is not None:
+        told = network.head.loss(network.head.read(other.logits), labels.at(other.bag))
+        loss = loss + other.weight * told
+    for penalty in embedding.penalties.values():
+        loss = loss + penalty.mean()
+    of_instances = network.model.instance_loss(embedding, bag, network.head.classes(labels))
+    if of_instances is not None:
+        loss = loss + of_instances.mean()
+    network.zero_grad()
+    loss.backward()
+
+    groups = [pack(APART[:3]), APART[3]]
+    s.step([replace(one, features=one.features.double()) for one in groups], labels)
+    for name, gradient in gradients(s.network).items():
+        expected = gradients(network)[name]
+        if gradient is None:
+            assert expected is None, name
+            continue
+        expected = torch.zeros_like(gradient) if expected is None else expected
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_both_passes_of_a_comparing_loss_have_the_same_dropout():

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from examples import pairs
 from synthetic_cohort import run, write_cohort
 
 from mil.bag_folder import BagFolder
 from mil.heads import HEADS, head_names
 from mil.labels import patients_sha256
-from mil.models import model_names
 from mil.problems import InputError
 from mil.survival.metrics.concordance import harrell_c
 from mil.training.scaling import fit_scaling
@@ -75,8 +75,7 @@ def test_it_is_found_in_clusters(tmp_path):
     assert c_index(predictions, "test") > 0.75
 
 
-@pytest.mark.parametrize("head", head_names("survival"))
-@pytest.mark.parametrize("model", model_names())
+@pytest.mark.parametrize(("model", "head"), pairs(*head_names("survival")))
 def test_every_model_is_trained_and_predicted_with_every_head(cohort, model, head):
     out = f"{model}-{head}"
     predictions, _ = run(

@@ -9,12 +9,14 @@ from lifelines import KaplanMeierFitter
 from scipy.stats import norm, wasserstein_distance
 
 from studies import (
+    algorithmic_unit_tests,
     known_distribution,
     known_times,
     legacy_ablation,
     simulated_brca,
     simulated_tissue,
 )
+from studies.unit_test_training import unit_test
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"epochs": 2, "patience": 2, "warmup": 0, "window": 32, "learning_rate": 1e-3}
@@ -131,3 +133,58 @@ def test_the_page_shows_the_tables():
     shown.append(legacy_ablation.describe(pd.read_csv(ROOT / "studies/tables/legacy_ablation.csv")))
     missing = [line for table in shown for line in table.splitlines() if line not in page]
     assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "learning_rate"),
+    [
+        ("monotone", "single concept", 3e-3),
+        ("monotone", "multi concept", 3e-3),
+        ("monotone", "false frequency", 3e-3),
+        ("instance_max", "single concept", 1e-2),
+    ],
+)
+def test_models_that_respect_the_assumption_pass(model, name, learning_rate):
+    small = {"train": 600, "test": 300, "learning_rate": learning_rate}
+    for auc in unit_test(model, name, 0, **small):
+        assert auc >= algorithmic_unit_tests.PASS
+
+
+def test_a_model_that_takes_the_cue_is_found_out():
+    train, test = unit_test("max", "single concept", 0, train=300, test=200)
+    assert train > 0.99
+    assert test < 0.01
+
+
+def test_tables_of_unit_tests_grow_model_by_model(tmp_path):
+    study, path = algorithmic_unit_tests, tmp_path / "table.csv"
+    rows = {
+        "mean": [
+            ("single concept", 1.0, 0.0),
+            ("multi concept", 1.0, 0.5),
+            ("false frequency", 0.95, 0.93),
+        ],
+        "esat": [(name, np.nan, np.nan) for name in study.SETS],
+    }
+    for model, found in rows.items():
+        table = [(model, *row[:1], 0, *row[1:], "" if model == "mean" else "why") for row in found]
+        study.add(pd.DataFrame(table, columns=study.COLUMNS), path)
+    first = path.read_bytes()
+    study.add(pd.DataFrame(table, columns=study.COLUMNS), path)
+    assert path.read_bytes() == first
+    assert study.describe(pd.read_csv(path)).splitlines()[2:] == [
+        "| `esat` | cannot read these bags | | | |",
+        "| `mean` | 1.00 / 0.00 | 1.00 / 0.50 | **0.95 / 0.93** | yes |",
+    ]
+
+
+def test_the_page_shows_the_table():
+    table = pd.read_csv(algorithmic_unit_tests.TABLE)
+    page = (ROOT / "docs/algorithmic-unit-tests.md").read_text()
+    assert algorithmic_unit_tests.describe(table) in page
+
+
+def test_bags_that_a_model_cannot_read_are_told():
+    rows = list(algorithmic_unit_tests.judged("esat", [0]))
+    assert [row[1] for row in rows] == list(algorithmic_unit_tests.SETS)
+    assert all("no multiple of 16" in row[-1] for row in rows)
