@@ -63,7 +63,8 @@ class DeepGraphSurv(BagModel):
     Notes
     -----
     Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
-    width 1024, on a grid of 8 neighbours, peaks at 1.6 GB in training and 1.5 in evaluation.
+    width 1024, on a grid of 8 neighbours, peaks at 1.6 GB in training and 1.5 in evaluation
+    (preset ``paper``: 2.2 in training).
 
     Raises
     ------
