@@ -137,7 +137,8 @@ def _endpoint(task: LabelTask) -> str:
         return f"{columns}, a number"
     if len(task.columns) > 1:
         return f"{columns}, which do not exclude each other"
-    return f"{columns}: {', '.join(task.classes)}"
+    positive = f"; {task.classes[1]} is positive" if len(task.classes) == 2 else ""
+    return f"{columns}: {', '.join(task.classes)}{positive}"
 
 
 def _counted(task: LabelTask, table: pd.DataFrame) -> str:

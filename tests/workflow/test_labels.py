@@ -59,7 +59,8 @@ def test_predictions_are_probabilities_of_classes(classified):
 
 def test_the_report_is_about_classes(classified):
     page = (classified.folder / "results/report.html").read_text()
-    for words in ("AUROC", "pattern: scarce, abundant", "Confusion matrix", "ROC curve"):
+    endpoint = "pattern: scarce, abundant; abundant is positive"
+    for words in ("AUROC", endpoint, "Confusion matrix", "ROC curve"):
         assert words in page
     for words in ("Kaplan", "C-index", "censor", "hazard"):
         assert words not in page
