@@ -2,8 +2,9 @@
 
 Forward and backward of the loss of one bag of N instances of 1,024 float32 features on a grid with
 its 8 neighbours, on one thread: seconds of the core and what memory rises to above model and bag.
-Both sides get the same features, coordinates, edges and label; ours is built by its preset
-`torchmil`, theirs by its defaults. Every figure comes from a process of its own, which may have
+Both sides get the same features, coordinates, edges and label; theirs is built by its defaults, ours
+by its preset `torchmil` or, where it has none, by `OURS`: the published network, whose numbers of
+parameters show how far it is the same work. Every figure comes from a process of its own, which may have
 `--memory` GB; the least of `--repeats` passes counts, after one to warm up.
 
 `--alone` leaves torchmil out, for bags that it has no room for.
@@ -32,7 +33,7 @@ PEERS = {  # ours: torchmil's class, what it reads beside X, what it must be tol
     "iib_mil": ("IIBMIL", "", {}),
     "patchgcn": ("PatchGCN", "adj", {}),
     "prob_smooth_abmil": ("ProbSmoothABMIL", "adj", {}),
-    "setmil": ("SETMIL", "coords", {}),
+    "setmil": ("SETMIL", "coords", {"use_pmf": True}),
     "sm_abmil": ("SmABMIL", "adj", {}),
     "sm_transformer_abmil": ("SmTransformerABMIL", "adj", {}),
     "smooth_abmil": ("SmoothABMIL", "adj", {}),
@@ -41,6 +42,9 @@ PEERS = {  # ours: torchmil's class, what it reads beside X, what it must be tol
     "transmil": ("TransMIL", "", {}),
     "vaeabmil": ("VAEABMIL", "vae", {}),
 }
+
+OURS = {"gtp": {"hidden": 512, "layers": 1}, "iib_mil": {"stages": 1}, "setmil": {"layers": 1}}
+PAPER = ("patchgcn",)
 
 
 def grid(instances: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,17 +67,17 @@ def ours(name: str, instances: int):
     from mil.mil_model import MILModel
     from mil.models import MODELS
 
-    preset = "torchmil" if "torchmil" in MODELS.find(name).presets else None
-    model = MILModel.build(name, WIDTH, classes=2, preset=preset)
+    presets = [kind for kind in ("torchmil", "paper") if kind in MODELS.find(name).presets]
+    preset = presets[0] if "torchmil" in presets or name in PAPER else None
+    model = MILModel.build(name, WIDTH, classes=2, preset=preset, **OURS.get(name, {}))
     cells, edges = grid(instances)
     bag = Bag.single(
         features(instances), coords=cells.flip(1), edge_index=edges, label=torch.ones(1)
     )
-    mask = torch.ones(1, instances, dtype=torch.bool)
 
     def go() -> None:
         model.zero_grad()
-        model.padded_output(bag, mask).loss.backward()
+        model.of_bag(bag).loss.backward()
 
     return go, sum(p.numel() for p in model.parameters())
 
