@@ -50,7 +50,7 @@ def test_long_sums_do_not_stand_still(half):
 def test_a_large_bag_has_nearly_the_same_vector(name, half):
     torch.manual_seed(0)
     model = build_model(name, 24).eval()
-    bag = example_bag(16 * 300)
+    bag = example_bag(16 * 150)  # more than the 2048 at which sums in float16 stand still
     with torch.no_grad():
         right = model(bag)
         with torch.autocast("cpu", half):
