@@ -74,7 +74,7 @@ rule compare_experiments:
     output:
         comparison=report(
             "<results>/evaluation/comparison.csv",
-            caption="../report/comparison.rst",
+            caption="../report/label_comparison.rst",
             category="4 Evaluation",
             subcategory="Comparison",
             labels={"experiment": "all", "figure": "table"},
@@ -82,7 +82,7 @@ rule compare_experiments:
         text="<results>/evaluation/comparison.txt",
         forest=report(
             "<results>/evaluation/forest.svg",
-            caption="../report/forest.rst",
+            caption="../report/label_forest.rst",
             category="4 Evaluation",
             subcategory="Comparison",
             labels={"experiment": "all", "figure": "forest plot"},

@@ -462,9 +462,9 @@ def test_captions_render_with_strict_variables(caption):
 def test_there_is_a_caption_for_everything_that_the_rules_report():
     expected = (
         *("calibration", "chosen_patients", "comparison", "confusion", "excluded", "forest"),
-        *("heatmaps", "html", "imported", "intervals", "kaplan_meier", "numbers", "over_time"),
-        *("predicted_times", "reliability", "robustness", "slides", "thresholds", "tissue"),
-        *("training_curves", "workflow"),
+        *("heatmaps", "html", "imported", "intervals", "kaplan_meier", "label_comparison"),
+        *("label_forest", "numbers", "over_time", "predicted_times", "reliability", "robustness"),
+        *("slides", "thresholds", "tissue", "training_curves", "workflow"),
     )
     assert tuple(caption.stem for caption in CAPTIONS) == expected
 
