@@ -1,11 +1,15 @@
 """A page for every registered model, written when the site is built: none can be forgotten."""
 
 import inspect
+import re
 from pathlib import Path
 
 import yaml
 
-from mil.models import MODELS, model_names
+from mil.models import MODELS, build_model, model_names
+from mil.models.base import BagModel
+
+WIDTH = 64  # of features; what a model reads may hang on its options, so one is built
 
 
 def presets(cls: type) -> str:
@@ -24,22 +28,24 @@ def presets(cls: type) -> str:
 def page(name: str) -> str:
     """Return the page of a model: its docstring, what it reads, its published forms."""
     cls = MODELS.find(name)
-    reads = ", ".join(["features", *cls.needs, *["regions"] * cls.reads_regions])
+    model = build_model(name, WIDTH)
+    reads = ", ".join(["features", *model.needs, *["regions"] * cls.reads_regions])
+    classes = f".. autoclass:: {cls.__module__}.{cls.__name__}"
+    for base in cls.__bases__:
+        if base is not BagModel:  # what it shares with other models, on the page of each
+            classes += f"\n\n.. autoclass:: {base.__module__}.{base.__name__}\n   :no-index:"
+    order = "does not matter" if model.order_free else "matters"
     scores = {
         "attention": "weights: their softmax over a bag says how much an instance counts",
         "evidence": "read as they are: higher is more evidence",
-    }[cls.scores_are]
+    }[model.scores_are]
     return f"""# {name}
 
 ```{{eval-rst}}
-.. autoclass:: {cls.__module__}.{cls.__name__}
+{classes}
 ```
 
-Reads: {reads}. Instance scores: {scores}. {
-        "The order of instances does not matter."
-        if cls.order_free
-        else "The order of instances matters."
-    }
+Reads: {reads}. Instance scores: {scores}. The order of instances {order}.
 
 {presets(cls)}"""
 
@@ -47,7 +53,7 @@ Reads: {reads}. Instance scores: {scores}. {
 def summary(name: str) -> str:
     """Return the first sentence of a model's docstring."""
     first = inspect.getdoc(MODELS.find(name)).splitlines()[0]
-    return first.rstrip(".")
+    return re.sub(":math:`(.*?)`", r"$\1$", first).rstrip(".")
 
 
 def index() -> str:
