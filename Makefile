@@ -9,7 +9,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores all
 DEMO := data/demo
 RESULTS := results/demo
 
-.PHONY: install demo demo-null test test-slow test-gpu test-slurm lint lock envs clean
+.PHONY: install demo demo-null test test-slow test-gpu test-slurm docs lint lock envs clean
 
 install: .venv/runtime ## the environment that runs the workflow
 
@@ -41,8 +41,9 @@ demo-null: .venv/runtime ## the same with permuted labels: no experiment may fin
 	$(SNAKEMAKE) null
 	@$(BIN)/python -m demo null $(RESULTS)
 
-test: .venv/test ## all tests but those marked slow, gpu or slurm
+test: .venv/test ## all tests but those marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm"
+	$(MAKE) test-slurm
 
 test-slow: .venv/test ## the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"
@@ -50,8 +51,12 @@ test-slow: .venv/test ## the tests marked slow
 test-gpu: .venv/test ## the tests marked gpu, on a machine that has one
 	$(BIN)/python -m pytest -m gpu
 
-test-slurm: .venv/test ## the workflow on a real SLURM, and all that may go wrong; as root
-	$(BIN)/python -m pytest -m slurm
+test-slurm: .venv/test ## the workflow on a real SLURM, and all that may go wrong there
+	$(BIN)/python -m pytest -m slurm tests/workflow/slurm
+
+docs: .venv/test ## the documentation as a site, in docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "site: $(CURDIR)/docs/_build/index.html"
 
 lint: .venv/test ## style of Python, of the rules, and of the workflow
 	$(BIN)/ruff check .

@@ -101,6 +101,7 @@ localrules:
     clusters,
     train,
     evaluate,
+    scores,
     predict,
     robustness,
     report,
@@ -119,14 +120,14 @@ rule all:
 rule tissue:
     input:
         from_slides,
-        collect("<results>/tissue/{slide}.geojson", slide=SLIDES),
+        each("<results>/tissue/{slide}.geojson", slide=SLIDES),
 
 
 rule patches:
     input:
         from_slides,
         "<results>/slides.csv" if OWN_SLIDES else [],
-        collect("<results>/patches/level1/{slide}.h5", slide=SLIDES),
+        each("<results>/patches/level1/{slide}.h5", slide=SLIDES),
 
 
 rule features:
@@ -141,7 +142,7 @@ rule graphs:
 
 rule clusters:
     input:
-        collect(
+        each(
             "<results>/clusters/{encoder}/{patient}.npz",
             encoder=OWN_ENCODERS,
             patient=PATIENTS,
@@ -171,6 +172,12 @@ rule evaluate:
                 *(f"{name}.svg" for name in LABEL_FIGURES or ["predicted_times"]),
             ],
         ),
+
+
+rule scores:
+    input:
+        trained_here,
+        collect("<results>/evaluation/{experiment}/scores", experiment=EXPERIMENTS),
 
 
 rule predict:

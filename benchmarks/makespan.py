@@ -11,15 +11,18 @@ import argparse
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 START = 0.5  # of a stage on a node: script, Python, imports, child (benchmarks/job_start.py)
 LOAD = 6.0  # of PyTorch and the network, once a job
 CLUSTER_JOB = 10.0  # two starts of Snakemake on a node and its reading of the tables
 POLL = 40.0  # the SLURM plugin asks so often what has ended; only then the next job is submitted
 CORES = 8  # of a cluster job without GPU
-GROUPS = {"prep": 50, "features": 32, "graphs": 100, "clusters": 100}  # as in profiles/slurm
+PROFILE = Path(__file__).resolve().parents[1] / "profiles/slurm/config.yaml"
+GROUPS = yaml.safe_load(PROFILE.read_text())["group-components"]
 
 
 @dataclass
@@ -67,8 +70,9 @@ def on_cluster(stages: dict[str, np.ndarray], trainings: Sequence[float]) -> lis
             if before:
                 last = (chosen.stop - 1) // GROUPS[before]
                 after = [first[before] + i for i in range(start // GROUPS[before], last + 1)]
-            if resource == "gpu":  # one after another; the first has encoded the others ahead
-                seconds, amount = LOAD + sum(work) + START * len(work), 1
+            if resource == "gpu":  # the first encodes all; the others move it, side by side
+                moves = np.full(len(work) - 1, START)
+                seconds, amount = START + LOAD + sum(work) + _side_by_side(moves, CORES), 1
             else:
                 seconds, amount = _side_by_side(work + START * len(parts), CORES), CORES
             jobs.append(Job(resource, amount, CLUSTER_JOB + seconds, float(sum(work)), after))

@@ -17,7 +17,8 @@ from scipy.stats import rankdata
 from demo.cohort import PATTERN
 from demo.survival import concordance
 from mil.seeds import seed_for
-from wsi.storage import load_npz, read_features, write_json
+from mil.slide_scores import read_slide_scores, scored_slides
+from wsi.storage import read_features, write_json
 
 LOWEST_C = 0.70
 LARGEST_P = 0.05
@@ -32,10 +33,12 @@ class SlideOverlap:
     Attributes
     ----------
     attention : [N].
+    contribution : [N], to the risk, or None for a model without.
     pattern, tissue : [N], share of each patch's area.
     """
 
     attention: NDArray[np.float64]
+    contribution: NDArray[np.float64] | None
     pattern: NDArray[np.float64]
     tissue: NDArray[np.float64]
 
@@ -51,6 +54,7 @@ class Findings:
     experiments : mean test C-index of each.
     slides : number of slides with patches of both kinds, the base of the next two.
     attention_auroc : mean over slides; None if no slide has both kinds.
+    contribution_auroc : likewise, of the contributions to the risk; None where the model has none.
     p_value : share of shuffles within slides that reach this mean.
     top_pattern, base_pattern : share of tissue that is pattern where attention is high, and
         over all patches; means over slides.
@@ -62,6 +66,7 @@ class Findings:
     experiments: dict[str, float]
     slides: int
     attention_auroc: float | None
+    contribution_auroc: float | None
     p_value: float | None
     top_pattern: float | None
     base_pattern: float | None
@@ -86,10 +91,16 @@ class Findings:
             lines += [
                 f"  attention AUROC    {self.attention_auroc:.3f} for patches that are mostly "
                 f"pattern, mean over {self.slides} slides (chance 0.500, p = {self.p_value:.3g})",
+                *self._of_contributions(),
                 f"  high attention     {self.top_pattern:.0%} of the tissue in the top quarter is "
                 f"pattern, {self.base_pattern:.0%} of all tissue",
             ]
         return "\n".join([*lines, f"  {'passed' if self.passed else 'NOT PASSED'}"])
+
+    def _of_contributions(self) -> list[str]:
+        if self.contribution_auroc is None:
+            return []
+        return [f"  contribution AUROC {self.contribution_auroc:.3f} for the same patches"]
 
 
 def check_results(results: Path, demo: Path) -> Findings:
@@ -162,11 +173,12 @@ def _score_fold(path: Path, hazard: dict[str, float]) -> tuple[float, float]:
 
 
 def _read_overlaps(results: Path, experiment: str, masks: Path) -> list[SlideOverlap]:
-    """Return attention beside truth for every test slide of every fold."""
+    """Return scores beside truth for every test slide of every fold."""
     overlaps = []
     for path in sorted((results / "models" / experiment).glob("fold*/attention.npz")):
         features = results / "features" / _encoder(results, path.parent / "config.yaml")
-        for slide, attention in sorted(load_npz(path)[0].items()):
+        for slide in sorted(scored_slides(path)):
+            scores = read_slide_scores([path], slide)
             _, coords, attributes = read_features(features / f"{slide}.h5")
             mask = cv2.imread(str(masks / f"{slide}.png"), cv2.IMREAD_GRAYSCALE)
             if mask is None:
@@ -175,7 +187,9 @@ def _read_overlaps(results: Path, experiment: str, masks: Path) -> list[SlideOve
             side = float(attributes["footprint0"])
             pattern = patch_shares(mask == PATTERN, coords / factor, side / factor)
             tissue = patch_shares(mask > 0, coords / factor, side / factor)
-            overlaps.append(SlideOverlap(attention.astype(np.float64), pattern, tissue))
+            attention = scores.attention.astype(np.float64)
+            added = None if scores.contribution is None else scores.contribution[:, 0]
+            overlaps.append(SlideOverlap(attention, added, pattern, tissue))
     return overlaps
 
 
@@ -217,7 +231,7 @@ def _compare_attention(overlaps: list[SlideOverlap]) -> dict[str, float | int | 
     """Return the fields of :class:`Findings` that tell whether attention finds the pattern."""
     both = [o for o in overlaps if 0 < (o.pattern > 0.5).sum() < len(o.pattern)]
     if not both:
-        names = ("attention_auroc", "p_value", "top_pattern", "base_pattern")
+        names = ("attention_auroc", "contribution_auroc", "p_value", "top_pattern", "base_pattern")
         return {"slides": 0, **dict.fromkeys(names)}
     rng = np.random.default_rng(seed_for(0, "truth", "shuffle"))
     observed, shuffled = [], []
@@ -231,10 +245,18 @@ def _compare_attention(overlaps: list[SlideOverlap]) -> dict[str, float | int | 
     return {
         "slides": len(both),
         "attention_auroc": float(np.mean(observed)),
+        "contribution_auroc": _contribution_auroc(both),
         "p_value": float((1 + reached) / (1 + DRAWS)),
         "top_pattern": float(top),
         "base_pattern": float(base),
     }
+
+
+def _contribution_auroc(overlaps: list[SlideOverlap]) -> float | None:
+    if any(overlap.contribution is None for overlap in overlaps):
+        return None
+    each = [_auroc(rankdata(o.contribution)[None], o.pattern > 0.5)[0] for o in overlaps]
+    return float(np.mean(each))
 
 
 def _auroc(ranks: NDArray[np.float64], label: NDArray[np.bool_]) -> NDArray[np.float64]:

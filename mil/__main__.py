@@ -14,6 +14,7 @@ STAGES = {
     "evaluate_experiment": "mil.evaluation",
     "draw_distributions": "mil.distributions.draw",
     "draw_heatmaps": "mil.heatmaps",
+    "export_scores": "mil.export_scores",
     "compare_experiments": "mil.comparison",
     "evaluate_labels": "mil.labelled.evaluation",
     "compare_labels": "mil.labelled.comparison",

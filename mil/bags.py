@@ -142,3 +142,29 @@ def pack(bags: Sequence[Bag]) -> Bag:
         ids=tuple(name for bag in bags for name in bag.ids),
         **packed,
     )
+
+
+def select(bag: Bag, rows: Tensor) -> Bag:
+    """Return the bag, of one patient or several, with some of its rows only.
+
+    Of its graph the edges among them are left.
+
+    Parameters
+    ----------
+    rows : [n] int64, ascending, one at least of every bag.
+    """
+    place = torch.full((len(bag.features),), -1, device=rows.device)
+    place[rows] = torch.arange(len(rows), device=rows.device)
+    kept = {"features": bag.features[rows], "offsets": torch.searchsorted(rows, bag.offsets)}
+    for name in ("coords", "slide", "cluster", "instance_label"):
+        value = getattr(bag, name)
+        kept[name] = None if value is None else value[rows]
+    for name in ROW_NUMBERS:
+        edges = getattr(bag, name)
+        if edges is None:
+            continue
+        inside = (place[edges] >= 0).all(0)  # [E]
+        kept[name] = place[edges[:, inside]]
+        if name == "edge_index" and bag.edge_weight is not None:
+            kept["edge_weight"] = bag.edge_weight[inside]
+    return replace(bag, **kept)

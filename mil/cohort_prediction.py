@@ -17,6 +17,7 @@ from mil.network import Network
 from mil.prediction import load_network, predict_patients, set_times, stored_arrays
 from mil.problems import listed
 from mil.risk_groups import GROUPS
+from mil.slide_scores import write_slide_scores
 from mil.stored_curves import baseline_arrays, curves_of
 from mil.survival.breslow import breslow_baseline
 from mil.survival.curves import LEVELS, SurvivalCurves
@@ -53,7 +54,7 @@ def predict_cohort(
         far, and are empty for heads without a distribution. ``group`` is high where the risk
         exceeds the median risk of the training part, else low.
     draws : output, npz as of ``predict_fold``.
-    attention : output, npz: for each slide float32 [N]; it sums to 1 over the slides of a patient.
+    attention : output, npz: for each slide what ``predict_fold`` writes for one of a test patient.
     trained : ``predictions.csv`` that ``predict_fold`` wrote for the model; without it there are no
         groups, and nobody is known to have been trained on.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -75,9 +76,9 @@ def predict_cohort(
         if network.model.reads_regions:
             bags.check_regions(patients, f"model '{network.model.name}'")
         told, seen = [], {}
-        for prediction, weights in predict_patients(network, bags, patients, made, where):
+        for prediction, scores in predict_patients(network, bags, patients, made, where):
             told.append(prediction)
-            seen |= weights
+            seen |= scores
 
     whole = Prediction.together(told)
     arrays = stored_arrays(patients, whole, made) | _baseline(network, history, name)
@@ -99,7 +100,7 @@ def predict_cohort(
     columns = ["patient_id", "part", "risk", "predicted_time", "time_flag"]
     write_predictions(predictions, table, [*columns, *interval_columns(), "group"])
     save_npz(draws, **arrays)
-    save_npz(attention, **seen)
+    write_slide_scores(attention, seen)
     log.info("%s: %d patients", name, len(table))
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import yaml
 
+from mil.annealing import unknown_penalties
 from mil.config_encoders import check_encoders, encoder_settings
 from mil.config_predict import check_predict
+from mil.config_presets import check_presets, with_presets
 from mil.config_robustness import check_robustness
 from mil.config_task import check_task, task_settings
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
 from mil.schema_sentences import resolve, schema_problems
+from mil.score_options import why_no_score
 from mil.semi_supervised import SemiSupervised, why_not_semi_supervised
 
 OURS = ("close_um", "min_area_mm2", "min_hole_mm2")  # tissue keys of our own segmentation
@@ -45,10 +48,14 @@ def load_config(raw: Mapping[str, Any] | None, schema_path: str | Path) -> dict[
     """
     schema = read_schema(str(schema_path))
     config = copy.deepcopy(dict(raw or {}))
+    if "experiments" in config:
+        config["experiments"] = with_presets(config["experiments"], schema)
     problems, wrong = schema_problems(_whole(config, _written_out(config, schema)), schema)
     _fill_defaults(config, schema, schema)
     written = _written_out(config, schema)
     problems += check_config(_whole(config, written), schema, skip=wrong)
+    if "experiments" not in wrong:
+        problems += check_presets(written, schema)
     if problems:
         told = dict.fromkeys(in_users_words(problem, written) for problem in problems)
         raise ConfigError(f"config.yaml: {problem}" for problem in told)
@@ -77,8 +84,11 @@ def check_config(
         ({"features", "encoders"}, lambda: check_encoders(config, schema)),
         ({"features", "encoders", "experiments"}, lambda: _check_choices(config)),
         ({"experiments"}, lambda: _check_semi_supervised(config["experiments"])),
+        ({"experiments"}, lambda: _check_score(config["experiments"])),
         ({"graphs", "experiments"}, lambda: _check_edges(config)),
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
+        ({"experiments"}, lambda: _check_heads(config["experiments"], schema)),
+        ({"training", "experiments"}, lambda: _check_annealing(config, schema)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
@@ -338,6 +348,13 @@ def _check_semi_supervised(entries: list[Mapping[str, Any]]) -> Iterator[str]:
             yield f"experiments[{position}].semi_supervised.mode is {mode}, but {obstacle}"
 
 
+def _check_score(entries: list[Mapping[str, Any]]) -> Iterator[str]:
+    for position, entry in enumerate(entries):
+        obstacle = why_no_score(**entry.get("head_options", {}))
+        if obstacle:
+            yield f"experiments[{position}].head_options.norm is crps, but {obstacle}"
+
+
 def _check_edges(config: Mapping[str, Any]) -> Iterator[str]:
     for position, entry in enumerate(config["experiments"]):
         edges = entry.get("model_options", {}).get("edge_agg")
@@ -361,6 +378,25 @@ def _check_clusters(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
                 f"experiments[{position}].model_options.clusters is {options['clusters']}, but "
                 f"clusters.k is {k}; without mask_empty they must be the same."
             )
+
+
+def _check_heads(entries: list[Mapping[str, Any]], schema: Mapping[str, Any]) -> Iterator[str]:
+    models = schema["$defs"]["models"]
+    for position, entry in enumerate(entries):
+        if entry["head"] == "adversarial" and models[entry["model"]].get("gives_outputs"):
+            yield (
+                f"experiments[{position}].head is adversarial, but model {entry['model']} gives "
+                "outputs itself and leaves no layer for noise; take head: time, or a model that "
+                "gives a vector (abmil)."
+            )
+
+
+def _check_annealing(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    models = schema["$defs"]["models"]
+    for position, entry in enumerate(config["experiments"]):
+        given, penalties = _training(entry, config), models[entry["model"]].get("penalties", [])
+        for problem in unknown_penalties(given["annealing"], entry["model"], penalties):
+            yield f"experiments[{position}]: {problem}"
 
 
 def _check_folds(folds: Mapping[str, Any]) -> Iterator[str]:

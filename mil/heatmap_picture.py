@@ -1,4 +1,4 @@
-"""The picture of attention heatmaps: a row a slide, as it is and under its attention."""
+"""The picture of heatmaps: a row a slide, as it is and under each of its scores."""
 
 import json
 from collections.abc import Sequence
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mil.score_maps import ScoreMap
 from wsi.storage import atomic
 
-COLOURS = matplotlib.colormaps["viridis"]  # perceptually uniform, safe for colour-blind readers
 OPACITY = 0.6
-GLASS = 235  # grey under the colour bar, as under the patches
-SIDE, GAP, HEAD, CAPTION, FOOT = 540, 16, 44, 46, 74  # pixels
+GLASS = 235  # grey under the colour bar and where there is no picture, as under the patches
+SIDE, GAP, HEAD, CAPTION, FOOT = 540, 16, 68, 46, 60  # pixels
 DPI = 100
 QUALITY = 82
+LEAST_WIDTH = 2 * SIDE  # for the title and the captions
 
 
 @dataclass(frozen=True)
@@ -29,51 +29,75 @@ class Panel:
     Attributes
     ----------
     thumbnail, tissue : picture and outlines (GeoJSON) of what was scanned; features made elsewhere
-        come without outlines, None.
+        come without outlines, None, and bags without slides without either.
     coords : ``[N, 2]`` top-left corners of the patches, level-0 pixels from the corner of what was
         scanned.
     footprint : side of a patch, level-0 pixels.
     extent : width and height of what was scanned, level-0 pixels.
     mpp : um per level-0 pixel, None where unknown.
-    percentile : ``[N]`` of the attention within the slide, 0-100.
+    maps : what is drawn over it, a column each; the same for all panels of a picture.
     caption : lines above the row.
     """
 
-    thumbnail: Path
+    thumbnail: Path | None
     tissue: Path | None
     coords: np.ndarray
     footprint: float
     extent: tuple[float, float]
     mpp: float | None
-    percentile: np.ndarray
+    maps: tuple[ScoreMap, ...]
     caption: str
 
 
-def draw_panels(title: str, panels: Sequence[Panel], path: str | Path) -> None:
-    """Write a JPEG with a row for each panel and one colour bar."""
-    pictures = [_fitted(panel.thumbnail) for panel in panels]
-    width = 2 * SIDE + 3 * GAP
+def draw_panels(title: str, panels: Sequence[Panel], path: str | Path, side: int = SIDE) -> None:
+    """Write a JPEG with a row for each panel and a colour bar for each column of maps.
+
+    Parameters
+    ----------
+    title : above everything.
+    panels : at least one.
+    path : JPEG to write.
+    side : of the longer side of each slide, pixels. It alone decides on the memory: neither the
+        slides' size nor the number of patches does.
+    """
+    pictures = [_fitted(panel, side) for panel in panels]
+    plain = any(panel.thumbnail is not None for panel in panels)
+    maps = panels[0].maps
+    columns = [GAP + i * (side + GAP) for i in range(plain + len(maps))]
+    of_maps = columns[plain:]
+    width = max(columns[-1] + side + GAP, LEAST_WIDTH)
     height = HEAD + FOOT + sum(CAPTION + picture.shape[0] + GAP for picture in pictures)
     figure = Figure((width / DPI, height / DPI), DPI, facecolor="white")
     page = _Page(figure, width, height)
     page.text(GAP, 14, title, size=13, weight="bold")
+    for x, one in zip(of_maps, maps, strict=True):
+        page.text(x, 44, one.title.capitalize(), size=11)
     top = HEAD
     for panel, picture in zip(panels, pictures, strict=True):
         page.text(GAP, top, panel.caption, size=9)
         top += CAPTION
-        rows, columns = picture.shape[:2]
-        plain = page.axes(GAP, top, columns, rows, picture)
-        covered = overlay(picture, panel)
-        seen = page.axes(SIDE + 2 * GAP, top, columns, rows, covered)
-        if panel.tissue is not None:
-            _outline(seen, panel, columns, rows)
-        for axes in (plain, seen):
-            axes.set(xlim=(0, columns), ylim=(rows, 0))
-        if panel.mpp:
-            _scale_bar(plain, panel, columns, rows)
-        top += rows + GAP
-    _colour_bar(page, SIDE + 2 * GAP, top)
+        _row(page, panel, picture, columns, top)
+        top += picture.shape[0] + GAP
+    for x, one in zip(of_maps, maps, strict=True):
+        _colour_bar(page, one, x, top, side)
     _write(figure, path)
+
+
+def _row(page: "_Page", panel: Panel, picture: np.ndarray, columns: list[int], top: int) -> None:
+    """Draw the slide, where there is a picture of it, and its maps."""
+    rows, width = picture.shape[:2]
+    covered = [overlay(picture, panel, one) for one in panel.maps]
+    alone = [picture] if len(columns) > len(covered) else []
+    shown = [
+        page.axes(x, top, width, rows, one) for x, one in zip(columns, alone + covered, strict=True)
+    ]
+    for axes in shown[len(alone) :]:
+        if panel.tissue is not None:
+            _outline(axes, panel, width, rows)
+    for axes in shown:
+        axes.set(xlim=(0, width), ylim=(rows, 0))
+    if panel.mpp:
+        _scale_bar(shown[0], panel, width, rows)
 
 
 def draw_message(text: str, path: str | Path) -> None:
@@ -83,13 +107,16 @@ def draw_message(text: str, path: str | Path) -> None:
     _write(figure, path)
 
 
-def overlay(picture: np.ndarray, panel: Panel) -> np.ndarray:
+def overlay(picture: np.ndarray, panel: Panel, scores: ScoreMap) -> np.ndarray:
     """Return the picture in grey with each patch coloured at its place.
+
+    Where patches overlap, the mean of their places in the colour map is shown.
 
     Parameters
     ----------
     picture : ``[H, W, 3]`` uint8, the whole slide.
-    panel : coords, footprint, extent and percentile are used.
+    panel : coords, footprint and extent are used.
+    scores : of the panel's patches.
 
     Returns
     -------
@@ -97,16 +124,39 @@ def overlay(picture: np.ndarray, panel: Panel) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     scale = np.array([width / panel.extent[0], height / panel.extent[1]])
-    corners = np.rint(panel.coords * scale).astype(int)
-    ends = np.maximum(corners + 1, np.rint((panel.coords + panel.footprint) * scale).astype(int))
-    value = np.full((height, width), np.nan)
-    for (x, y), (right, bottom), percentile in zip(corners, ends, panel.percentile, strict=True):
-        value[max(y, 0) : max(bottom, 0), max(x, 0) : max(right, 0)] = percentile
+    known = np.isfinite(scores.place)
+    coords = panel.coords[known]
+    low = np.rint(coords * scale).astype(int)
+    high = np.maximum(low + 1, np.rint((coords + panel.footprint) * scale).astype(int))
+    place, covered = _mean_over(low, high, scores.place[known], (height, width))
     # On grey the colours are those of the bar; on pink and purple they would be mixed with them.
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)
-    colour = COLOURS(np.nan_to_num(value) / 100)[..., :3] * 255
-    share = OPACITY * np.isfinite(value)[..., None]
+    colour = scores.colours(place)[..., :3] * 255
+    share = OPACITY * covered[..., None]
     return np.rint(grey * (1 - share) + colour * share).astype(np.uint8)
+
+
+def _mean_over(
+    low: np.ndarray, high: np.ndarray, value: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean [H, W] of the rectangles over each pixel, and where there is any.
+
+    A rectangle is written at its four corners and spread by summing along both axes.
+
+    Parameters
+    ----------
+    low, high : ``[N, 2]`` x and y of the first pixel of a rectangle and of the first behind it.
+    value : ``[N]``.
+    shape : H and W.
+    """
+    (x0, y0), (x1, y1) = (np.clip(ends, 0, shape[::-1]).T for ends in (low, high))
+    sums = np.zeros((2, shape[0] + 1, shape[1] + 1))
+    for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+        np.add.at(sums[0], (y, x), sign)
+        np.add.at(sums[1], (y, x), sign * value)
+    count, total = sums.cumsum(1).cumsum(2)[:, :-1, :-1]
+    mean = (total / np.maximum(count, 1)).round(9)  # the sums have rounding errors, colours steps
+    return np.clip(mean, 0, 1), count > 0
 
 
 class _Page:
@@ -127,11 +177,15 @@ class _Page:
         self.figure.text(*at, text, va="top", linespacing=1.45, parse_math=False, **style)
 
 
-def _fitted(path: Path) -> np.ndarray:
-    """Return the thumbnail as RGB in a square of SIDE pixels."""
-    picture = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    factor = SIDE / max(picture.shape[:2])
-    size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
+def _fitted(panel: Panel, side: int) -> np.ndarray:
+    """Return the slide as RGB in a square, a grey canvas where there is no picture of it."""
+    if panel.thumbnail is None:
+        factor = side / max(panel.extent)
+        size = [max(1, round(length * factor)) for length in panel.extent[::-1]]
+        return np.full((*size, 3), GLASS, np.uint8)
+    picture = cv2.cvtColor(cv2.imread(str(panel.thumbnail), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    factor = side / max(picture.shape[:2])
+    size = [max(1, round(length * factor)) for length in picture.shape[1::-1]]
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     return cv2.resize(picture, size, interpolation=how)
 
@@ -164,16 +218,18 @@ def round_length(most: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= most))
 
 
-def _colour_bar(page: _Page, x: int, y: int) -> None:
-    width, height = SIDE // 2, 14
-    colour = COLOURS(np.linspace(0, 1, width))[:, :3] * 255
+def _colour_bar(page: _Page, scores: ScoreMap, x: int, y: int, side: int) -> None:
+    width, height = side // 2, 14
+    colour = scores.colours(np.linspace(0, 1, width))[:, :3] * 255
     shade = np.rint(GLASS * (1 - OPACITY) + colour * OPACITY).astype(np.uint8)
     axes = page.axes(x, y + 4, width, height, np.repeat(shade[None], height, axis=0))
     axes.set_axis_on()
     axes.set_yticks([])
-    axes.set_xticks([0, width / 2, width], ["0", "50", "100"], fontsize=8)
+    axes.set_xticks([0, width / 2, width], scores.ticks, fontsize=8)
+    for text, side_of in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        text.set_horizontalalignment(side_of)  # words stay under the bar
     axes.tick_params(length=3)
-    page.text(x + width + 14, y + 2, "attention percentile within slide", size=9)
+    page.text(x + width + 14, y + 2, scores.legend, size=9)
 
 
 def _write(figure: Figure, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Where a model looked: attention drawn over slides of test patients."""
+"""Where a model looked and what it made of that, drawn over slides of test patients."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,11 @@ from scipy.stats import rankdata
 from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
 from mil.labelled.ranking import ranked
+from mil.score_maps import score_maps
+from mil.slide_scores import ATTENTION, SlideScores, read_slide_scores
 from mil.tasks import task_of
 from mil.tasks.labelled import LabelTask
-from wsi.storage import load_npz, read_features
+from wsi.storage import read_features
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,12 @@ def draw_heatmaps(
     unit: str = "",
     task: Mapping[str, Any] | None = None,
 ) -> None:
-    """Draw the attention of one experiment on a few slides, as one picture.
+    """Draw the scores of one experiment on a few slides, as one picture.
 
     The slides belong to test patients spread evenly over the predicted risk (or probability), from
     the highest to the lowest. Of a patient with several slides the one with most attention is
-    drawn. The colour is the percentile of a patch's attention within its slide: attention has no
-    sign and no unit, and its size falls with the number of patches, so that only the order can be
-    compared.
+    drawn. Beside the slide stand its attention and, of a model that has them, the contributions of
+    its patches to what is predicted; ``mil.score_maps`` says what the colours mean.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def draw_predicted_heatmaps(
     slides: int,
     unit: str,
 ) -> None:
-    """Draw the attention of one experiment on slides of a further cohort, averaged over models.
+    """Draw the scores of one experiment on slides of a further cohort, averaged over models.
 
     Parameters
     ----------
@@ -127,10 +128,11 @@ def _draw(
     chosen = spread([p for p in patients if p.patient_id in known], slides)
     if not chosen:
         why = "none was asked for" if slides < 1 else f"no {kind} has a usable slide"
-        draw_message(f"{name}: no attention heatmap, since {why}.", heatmaps)
+        draw_message(f"{name}: no heatmap, since {why}.", heatmaps)
         return
     panels = [_panel(patient, table, Path(root)) for patient in chosen]
-    draw_panels(f"{name}: attention on slides of {len(panels)} {kind}s", panels, heatmaps)
+    who = f"slides of {len(panels)} {kind}s" if len(panels) > 1 else f"slide of a {kind}"
+    draw_panels(f"{name}: {who}", panels, heatmaps)
 
 
 def read_test_patients(
@@ -191,21 +193,15 @@ def spread(patients: Sequence[TestPatient], count: int) -> list[TestPatient]:
     return [ordered[int(place)] for place in places]
 
 
-def percentile_within(attention: np.ndarray) -> np.ndarray:
-    """Return the percentile of each value among all, ``[N]`` in 0-100; equal values share one."""
-    return 100 * (rankdata(attention) - 0.5) / len(attention)
-
-
 def _panel(patient: TestPatient, table: pd.DataFrame, root: Path) -> Panel:
     its = table[table[f"{patient.unit}_id"] == patient.patient_id]
-    by_slide = _mean_attention(patient.attention, its["slide_id"])
-    mass = {slide: float(by_slide[slide].sum()) for slide in its["slide_id"]}
-    slide = max(mass, key=mass.__getitem__)
+    scores = {slide: read_slide_scores(patient.attention, slide) for slide in its["slide_id"]}
+    slide, several = _most(scores)
     path = its.loc[its["slide_id"] == slide, "features"].item()
     _, coords, attributes = read_features(root / path)
-    if len(coords) != len(by_slide[slide]):
+    if len(coords) != len(scores[slide].attention):
         raise ValueError(
-            f"slide {slide}: attention of {len(by_slide[slide])} patches, but {path} has "
+            f"slide {slide}: attention of {len(scores[slide].attention)} patches, but {path} has "
             f"{len(coords)}; predict again."
         )
     imported = attributes["stage"] == "import_features"
@@ -216,15 +212,24 @@ def _panel(patient: TestPatient, table: pd.DataFrame, root: Path) -> Panel:
         footprint=float(attributes["footprint0"]),
         extent=(float(attributes["bounds"][2]), float(attributes["bounds"][3])),
         mpp=_known_mpp(attributes),
-        percentile=percentile_within(by_slide[slide]),
-        caption="\n".join(_caption(patient, slide, mass)),
+        maps=score_maps(scores[slide]),
+        caption="\n".join(_caption(patient, slide, several)),
     )
 
 
-def _mean_attention(paths: Sequence[str | Path], slides: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the attention [N] on each of the slides, its mean over models."""
-    models = [load_npz(path)[0] for path in paths]
-    return {slide: np.mean([model[slide] for model in models], axis=0) for slide in slides}
+def _most(scores: Mapping[str, SlideScores]) -> tuple[str, str]:
+    """Return the slide of a patient to draw, and what to say where there are others.
+
+    It is the slide with most attention; evidence has no shares, so there it is that with the
+    strongest patch.
+    """
+    shared = all(one.kind == ATTENTION for one in scores.values())
+    mass = {s: one.attention.sum() if shared else one.attention.max() for s, one in scores.items()}
+    slide = max(mass, key=mass.__getitem__)
+    if len(mass) == 1:
+        return slide, ""
+    said = f"{mass[slide]:.0%} of the attention" if shared else "the highest score"
+    return slide, f", {said} on the patient's {len(mass)} slides"
 
 
 def _known_mpp(attributes: dict[str, object]) -> float | None:
@@ -233,10 +238,7 @@ def _known_mpp(attributes: dict[str, object]) -> float | None:
     return None if assumed or "mpp0" not in attributes else float(attributes["mpp0"])
 
 
-def _caption(patient: TestPatient, slide: str, mass: dict[str, float]) -> Iterator[str]:
-    several = ""
-    if len(mass) > 1:
-        several = f", {mass[slide]:.0%} of the attention on the patient's {len(mass)} slides"
+def _caption(patient: TestPatient, slide: str, several: str) -> Iterator[str]:
     yield f"Slide {slide}{several}"
     whose = f"Patient {patient.patient_id}: " if patient.unit == "patient" else ""
     said = patient.said or (

@@ -1,6 +1,7 @@
 """Whether this Python has the packages that jobs need, in the versions that were tested."""
 
 import tomllib
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -9,6 +10,20 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from mil.problems import InputError, listed
+
+DECIDING = (
+    "torch",
+    "timm",
+    "numpy",
+    "scipy",
+    "pandas",
+    "h5py",
+    "openslide-python",
+    "openslide-bin",
+    "opencv-python-headless",
+    "matplotlib",
+)
+"""Packages that decide results or how they look."""
 
 
 def check_installed(project: str | Path) -> str:
@@ -51,6 +66,25 @@ def check_installed(project: str | Path) -> str:
         f"Other versions than those of requirements.lock are installed: {listed(others)}. Results "
         "may differ from those that were tested."
     )
+
+
+def versions_of_jobs(project: str | Path, *, here: bool) -> dict[str, str]:
+    """Return the version of each package that decides results, where jobs run.
+
+    Parameters
+    ----------
+    project : folder of ``requirements.lock``.
+    here : jobs run in this Python, and what is installed counts. Otherwise they run in the
+        environments of ``envs/`` or in an image, which have the lock's versions.
+    """
+    if not here:
+        locked = locked_versions(Path(project) / "requirements.lock")
+        return {name: locked[name] for name in DECIDING if name in locked}
+    found = {}
+    for name in DECIDING:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def locked_versions(lock: str | Path) -> dict[str, str]:

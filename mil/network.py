@@ -58,12 +58,26 @@ class Network(nn.Module):
         """Return the head's raw output and the embedding of a scaled bag.
 
         Whatever precision the model runs in, the head, small as it is, has at least float32: its
-        output is a time or a risk.
+        output is a time or a risk. Of a model with random attention, a head that is one ``linear``
+        layer tells an output [B, M, C] for each of the M draws; another sees their mean.
         """
         embedding = self.model(bag)
         vector = at_least_single(embedding.vector)
         with torch.autocast(vector.device.type, enabled=False):
+            if embedding.samples is not None and hasattr(self.head, "linear"):
+                return self.head.read(self._drawn(embedding, bag.offsets)), embedding
             return self.head(vector, noise), embedding
+
+    def _drawn(self, embedding: Embedding, offsets: Tensor) -> Tensor:
+        """Return logits [B, M, C] of every draw of the attention.
+
+        A linear layer and an average commute: logits of instances are averaged, O(N M C), and no
+        vector [B, M, H] is made.
+        """
+        sizes = offsets.diff().tolist()
+        logits = self.head.linear(at_least_single(embedding.pooled)).split(sizes)  # [n, C] each
+        samples = embedding.samples.split(sizes)
+        return torch.stack([s.T @ one for s, one in zip(samples, logits, strict=True)])
 
 
 def build_network(
@@ -87,4 +101,6 @@ def build_network(
     )
     options = experiment.get("head_options") or {}
     head = build_head(experiment["head"], model.out_dim, dict(fitted), **options)
+    if model.gives_outputs:
+        head.take_outputs(model.name)
     return Network(model, head, FeatureScaling(in_dim) if standardise else None)

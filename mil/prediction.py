@@ -9,16 +9,19 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from torch import Tensor
 
 from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader
 from mil.bags import Bag
+from mil.contributions import Contributions, contributions
 from mil.heads.base import OfPatients, Prediction
 from mil.labels import describe_skipped, read_fold
 from mil.models.base import Embedding
 from mil.network import Network, build_network
 from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
+from mil.slide_scores import ATTENTION, SlideScores, write_slide_scores
 from mil.stored_curves import baseline_arrays, curves_of
 from mil.survival.breslow import breslow_baseline
 from mil.survival.curves import SurvivalCurves
@@ -69,8 +72,10 @@ def predict_fold(
         sentences on degenerate predictions of the test part. Of other tasks patient_id, spread
         [n, C] over random attention, and alarms. Its attribute
         training_patients_sha256 names the patients that everything was fitted on.
-    attention : output, npz: for each slide of a test patient float32 [N]; it sums to 1 over the
-        slides of a patient.
+    attention : output, npz: for each slide of a test patient its attention, float32 [N], which sums
+        to 1 over the slides of a patient (of a model whose scores are evidence, these as they are);
+        of a model that ends in attention pooling also the contributions of its patches to the risk
+        (``mil.slide_scores``).
     running : where it is computed, see ``mil.training.settings.Running``.
 
     Raises
@@ -100,10 +105,10 @@ def predict_fold(
         told, seen = [], {}
         patients = people.table["patient_id"].tolist()
         each = predict_patients(network, bags, patients, made, device)
-        for row, (prediction, weights) in zip(people.table.itertuples(), each, strict=True):
+        for row, (prediction, scores) in zip(people.table.itertuples(), each, strict=True):
             told.append(prediction)
             if row.part == "test":
-                seen |= weights
+                seen |= scores
 
     table, whole = people.table.copy(), OfPatients.together(told)
     if experiment.get("semi_supervised") is not None or settings.get("sample") is not None:
@@ -124,7 +129,7 @@ def predict_fold(
     arrays["alarms"] = np.array(alarms, dtype=np.str_)
     fitted_on = made["fitted"].get("training_patients_sha256", "")  # of a converted model: unknown
     save_npz(draws, attributes={"training_patients_sha256": fitted_on}, **arrays)
-    save_npz(attention, **seen)
+    write_slide_scores(attention, seen)
     log.info("%s, fold %d: %d patients", experiment["name"], made["fold_index"], len(table))
 
 
@@ -178,12 +183,14 @@ def predict_patients(
     patients: Sequence[str],
     made: Mapping[str, Any],
     device: torch.device,
-) -> Iterator[tuple[Prediction, dict[str, np.ndarray]]]:
-    """Yield the prediction of each patient and the attention [N] on each of its slides."""
+) -> Iterator[tuple[Prediction, dict[str, SlideScores]]]:
+    """Yield the prediction of each patient and the scores of each of its slides."""
     draws, seed = made["experiment"]["training"]["draws"], made["seed"]
     for bag in BagLoader(bags, patients, network.model.needs, device, rows=1):  # nobody together
         prediction, embedding = predict_bag(network, bag, draws, seed)
-        yield prediction, _attention(embedding, bag, bags)
+        noise = prediction_noise(network, bag, draws, seed)
+        given = contributions(network, embedding, bag.offsets, noise)
+        yield prediction, _by_slide(network, embedding, given, bag, bags)
 
 
 def stored_arrays(
@@ -203,19 +210,40 @@ def predict_bag(network: Network, bag: Bag, draws: int, seed: int) -> tuple[Pred
 
     The noise is the patient's own: the same for every bag that is made of its instances.
     """
-    noise = noise_bank(network.head, bag.ids, draws, seed, "prediction noise")
-    output, embedding = network(network.scaled(bag), noise.to(bag.features.device))
+    noise = prediction_noise(network, bag, draws, seed)
+    output, embedding = network(network.scaled(bag), noise)
     return network.head.predict(output.cpu()), embedding
 
 
-def _attention(embedding: Embedding, bag: Bag, bags: BagFolder) -> dict[str, np.ndarray]:
-    """Return the attention [N] on each slide of a patient."""
-    weights = segment_softmax(embedding.scores, bag.offsets).float().cpu().numpy()
+def prediction_noise(network: Network, bag: Bag, draws: int, seed: int) -> Tensor:
+    """Return the noise [B, S, W] that patients are predicted with."""
+    noise = noise_bank(network.head, bag.ids, draws, seed, "prediction noise")
+    return noise.to(bag.features.device)
+
+
+def _by_slide(
+    network: Network,
+    embedding: Embedding,
+    given: Contributions | None,
+    bag: Bag,
+    bags: BagFolder,
+) -> dict[str, SlideScores]:
+    """Return the scores of each slide of a patient."""
+    kind, scores = network.model.scores_are, embedding.scores
+    if kind == ATTENTION:
+        scores = segment_softmax(scores, bag.offsets)
     slides = bags.slides(bag.ids[0])
-    ends = np.cumsum([slide.patches for slide in slides])[:-1]
-    return {
-        slide.slide_id: part for slide, part in zip(slides, np.split(weights, ends), strict=True)
-    }
+    sizes = [slide.patches for slide in slides]
+    parts = [part.float().cpu().numpy() for part in scores.split(sizes)]
+    if given is None:
+        every = [SlideScores(part, kind=kind) for part in parts]
+    else:
+        added = [part.float().cpu().numpy() for part in given.values.split(sizes)]
+        every = [
+            SlideScores(part, add, kind, given.towards, given.exact)
+            for part, add in zip(parts, added, strict=True)
+        ]
+    return {slide.slide_id: one for slide, one in zip(slides, every, strict=True)}
 
 
 def set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurves | None) -> None:

@@ -29,7 +29,7 @@ rule make_folds:
         strict=config["strict"],
         exclude=list(OWN_TABLE.exclude),
         task=TASK,
-        code=code_digest("mil.folds", *task_modules()),
+        code=code_of("mil.folds", *task_modules()),
     message:
         "folds"
     script:
@@ -69,7 +69,7 @@ rule gather_cohort:
         max_failed_slides=share_that_may_fail,
         strict=config["strict"],
         exclude=slides_left_out,
-        code=code_digest("mil.cohort"),
+        code=code_of("mil.cohort"),
     message:
         "cohort of usable slides ({wildcards.encoder})"
     script:

@@ -7,8 +7,9 @@ import shutil
 import sys
 from argparse import Namespace
 from dataclasses import asdict
+from functools import cache
 
-from snakemake.settings.types import ExecMode
+from snakemake.settings.types import DeploymentMethod, ExecMode
 
 sys.path.insert(0, workflow.basedir)
 
@@ -46,6 +47,12 @@ prepare_environment(workflow.basedir)
 
 IMAGE = "slide-survival.sif"  # in the folder of the run, for --software-deployment-method apptainer
 RETRIES = 2  # of the stages of one slide; the last attempt records a crash as the slide's outcome
+GROUPED = (  # what profiles/slurm has under group-components
+    "prep features graphs clusters predictions evaluation occlusion perturbed curves"
+).split()
+
+if workflow.exec_mode == ExecMode.REMOTE:
+    workflow.register_resource("gpu", 1)  # a cluster job has one; its jobs take turns
 
 config.update(load_config(config, f"{workflow.basedir}/schemas/config.schema.yaml"))
 RUN = f"{config['results']}/run.json"  # what jobs may use that decides no result
@@ -268,13 +275,22 @@ def features_of_patient(wildcards):
     ]
 
 
+def each(pattern, **values):
+    """A file for each combination of values, listed when a job wants them: on a node hardly one."""
+    return lambda wildcards: collect(pattern, **values)
+
+
 def for_each_slide(pattern):
-    """A file for each encoder and each slide whose features are read."""
-    return [
-        pattern.format(encoder=name, slide=slide)
-        for name, slides in ENCODED.items()
-        for slide in slides
-    ]
+    """A file for each encoder and each slide whose features are read, listed when wanted."""
+
+    def files(wildcards):
+        return [
+            pattern.format(encoder=name, slide=slide)
+            for name, slides in ENCODED.items()
+            for slide in slides
+        ]
+
+    return files
 
 
 def experiment(wildcards):
@@ -289,6 +305,17 @@ def running_file(wildcards):
     )
 
 
+@cache
+def known_digest(*modules):
+    """Digest of the code behind stages."""
+    return code_digest(*modules)
+
+
+def code_of(*modules):
+    """Digest of the code behind a stage, made when a job wants it: on a node one stage's does."""
+    return lambda wildcards: known_digest(*modules)
+
+
 def digest_with_model(stage, settings_of=experiment):
     """Digest of the code behind a stage together with an experiment's model and head."""
 
@@ -296,7 +323,7 @@ def digest_with_model(stage, settings_of=experiment):
         settings = settings_of(wildcards)
         model, head = settings["model"], settings["head"]
         modules = (f"mil.models.{model}", f"mil.heads.{head}", *task_modules())
-        return code_digest(stage, *modules)
+        return known_digest(stage, *modules)
 
     return digest
 
@@ -366,23 +393,31 @@ def version(wildcards):
     return f"{__version__}, code {code_digest(*modules)}"
 
 
+def in_this_python():
+    """Whether jobs run in the Python that runs Snakemake: neither in conda's nor in an image."""
+    own = {DeploymentMethod.APPTAINER, DeploymentMethod.CONDA}
+    return not own & set(workflow.deployment_settings.deployment_method)
+
+
 def check_software():
     """Stop before the first job where jobs would lack software; say so where it is another."""
-    from snakemake.settings.types import DeploymentMethod
-
     ways = workflow.deployment_settings.deployment_method
-    if DeploymentMethod.APPTAINER in ways:
-        if not os.path.exists(IMAGE):
-            raise WorkflowError(
-                f"There is no {IMAGE} in {os.getcwd()}, the image that jobs are to run in; "
-                "docs/environments.md says how it is built."
-            )
-    elif DeploymentMethod.CONDA not in ways:
+    if DeploymentMethod.APPTAINER in ways and not os.path.exists(IMAGE):
+        raise WorkflowError(
+            f"There is no {IMAGE} in {os.getcwd()}, the image that jobs are to run in; "
+            "docs/environments.md says how it is built."
+        )
+    if in_this_python():
         from mil.installed import check_installed
 
         others = check_installed(workflow.basedir)
         if others:
             logger.warning(others)
+
+
+def on_node():
+    """Whether this Snakemake runs in a cluster job."""
+    return workflow.exec_mode == ExecMode.REMOTE
 
 
 def on_cluster():
@@ -393,21 +428,11 @@ def on_cluster():
 def group_size(name):
     """How many slides or patients share a cluster job: the profile's group-components.
 
-    Snakemake does not tell a node: there each would be a group of its own, started after the one
-    before. So on a node all are one group, which shares the cores; on a GPU they do take turns.
+    Snakemake does not tell a node. There all jobs are those of one cluster job, hence one group:
+    each group more would start Snakemake anew.
     """
-    if (
-        workflow.exec_mode == ExecMode.REMOTE
-        and not workflow.group_settings.group_components
-    ):
-        on_gpu = {
-            "features": FROM_SLIDES and gpus_wanted(config["features"]["device"]),
-            "graphs": gpus_wanted(config["graphs"]["device"]),
-        }
-        names = ("prep", "features", "graphs", "clusters")
-        workflow.group_settings.group_components = {
-            name: 1 if on_gpu.get(name) else len(SLIDES) for name in names
-        }
+    if on_node() and not workflow.group_settings.group_components:
+        workflow.group_settings.group_components = dict.fromkeys(GROUPED, sys.maxsize)
     return workflow.group_settings.group_components.get(name, 1)
 
 
@@ -429,10 +454,11 @@ def neighbours(name, of):
 
 
 def of_experiment(name):
-    """Put all jobs of one experiment into one cluster job."""
+    """Put jobs of one experiment (on one cohort) into one cluster job."""
 
     def group(wildcards):
-        own = f"{name}-{wildcards.experiment}"
+        cohort = getattr(wildcards, "cohort", "")
+        own = "-".join(filter(None, [name, cohort, wildcards.experiment]))
         workflow.parent_groupids[own] = name
         return own
 
@@ -441,11 +467,14 @@ def of_experiment(name):
 
 def describe_run():
     """Write how the run was started, and what jobs may use that decides no result."""
+    from mil.installed import versions_of_jobs
     from mil.provenance.start import describe_start
     from snakemake import __version__ as snakemake_version
     from wsi.storage import write_json
 
-    describe_start(START, shlex.join(sys.argv), workflow.basedir, snakemake_version)
+    packages = versions_of_jobs(workflow.basedir, here=in_this_python())
+    command = shlex.join(sys.argv)
+    describe_start(START, command, workflow.basedir, snakemake_version, packages)
     keys = ("batch_size", "ahead")
     slides = {name: slide.path for name, slide in SLIDES.items()}
     features = {key: config["features"][key] for key in keys}
@@ -456,16 +485,45 @@ def describe_run():
     write_json(PREDICTING, {"device": config["training"]["device"]})
 
 
-def cores_of_encoder(wildcards):
-    """One core a slide on a CPU; eight that read for a GPU, which a login node need not have."""
-    device = {**ENCODERS, **PERTURBED}[wildcards.encoder]["device"]
-    has_gpu = on_cluster() or shutil.which("nvidia-smi") is not None
-    return 8 if device.startswith("cuda") or (device == "auto" and has_gpu) else 1
-
-
 def gpus_wanted(device):
     """Number of GPUs to ask for: none where the configuration says cpu."""
     return 0 if device == "cpu" else 1
+
+
+def is_laid_ready(wildcards, attempt):
+    """Whether the job of a slide only moves its features: on a node, all but the first.
+
+    The first has the GPU and all cores and encodes those of its whole cluster job. The others then
+    need neither, and go side by side; else the GPU would wait for them, one after another. After a
+    crash each encodes its own.
+    """
+    if not on_node() or on_cluster() or attempt > 1:
+        return False
+    if config["features"]["ahead"] != "auto" or not gpus_wanted(
+        config["features"]["device"]
+    ):
+        return False
+    names = [spec.wildcards_dict["slide"] for spec in workflow.dag_settings.target_jobs]
+    return wildcards.slide != min(names, key=PLACES["slide"].get)
+
+
+def after_the_first(wildcards, attempt):
+    """Priority of a slide's job among those of its cluster job."""
+    return -int(is_laid_ready(wildcards, attempt))
+
+
+def cores_of_encoder(wildcards, attempt):
+    """One core a slide on a CPU; eight that read for a GPU, which a login node need not have."""
+    device = {**ENCODERS, **PERTURBED}[wildcards.encoder]["device"]
+    has_gpu = on_cluster() or shutil.which("nvidia-smi") is not None
+    on_gpu = device.startswith("cuda") or (device == "auto" and has_gpu)
+    return 8 if on_gpu and not is_laid_ready(wildcards, attempt) else 1
+
+
+def gpu_of_encoder(wildcards, attempt):
+    """Number of GPUs that a slide's job asks for."""
+    wanted = gpus_wanted(config["features"]["device"])
+    return 0 if is_laid_ready(wildcards, attempt) else wanted
 
 
 def gigabytes(paths):
@@ -507,7 +565,7 @@ def memory_of_encoder(wildcards, input, attempt):
 
 def minutes_of_encoder(wildcards, attempt):
     """Time by the size of the slide: a GPU needs a tenth of a core's."""
-    on_gpu = cores_of_encoder(wildcards) > 1
+    on_gpu = cores_of_encoder(wildcards, attempt) > 1
     return (by_slide(3, 4) if on_gpu else by_slide(20, 40))(wildcards, attempt)
 
 

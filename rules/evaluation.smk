@@ -48,7 +48,7 @@ rule evaluate_experiment:
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
         unit=config["unit"],
-        code=code_digest("mil.evaluation"),
+        code=code_of("mil.evaluation"),
     message:
         "evaluation of {wildcards.experiment}"
     script:
@@ -91,7 +91,7 @@ rule draw_distributions:
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
         unit=config["unit"],
-        code=code_digest("mil.distributions.draw"),
+        code=code_of("mil.distributions.draw"),
     message:
         "distributions of {wildcards.experiment}"
     script:
@@ -140,7 +140,7 @@ rule compare_experiments:
         groups=GROUPS,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_digest("mil.comparison"),
+        code=code_of("mil.comparison"),
     message:
         "comparison of {params.names}"
     script:
@@ -170,6 +170,6 @@ use rule compare_experiments as compare_permuted with:
         groups=None,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_digest("mil.comparison"),
+        code=code_of("mil.comparison"),
     message:
         "comparison with permuted labels"

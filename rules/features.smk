@@ -20,7 +20,7 @@ rule fetch_weights:
         weights=weights_source,
         content=weights_content,
         declared=lookup("{encoder}/declared", within=ENCODERS),
-        code=code_digest("wsi.weights"),
+        code=code_of("wsi.weights"),
     message:
         "weights of {wildcards.encoder}"
     script:
@@ -38,6 +38,7 @@ rule extract_features:
         "<logs>/extract_features/{encoder}/{slide}.log",
     benchmark:
         "<benchmarks>/extract_features/{encoder}/{slide}.tsv"
+    priority: after_the_first
     retries: RETRIES
     group:
         neighbours("features", of="slide")
@@ -45,7 +46,7 @@ rule extract_features:
         "../envs/torch.yaml"
     threads: cores_of_encoder
     resources:
-        gpu=gpus_wanted(config["features"]["device"]),
+        gpu=gpu_of_encoder,
         mem_mb=memory_of_encoder,
         runtime=minutes_of_encoder,
         attempt=this_attempt,
@@ -56,7 +57,7 @@ rule extract_features:
         perturbation=perturbation_of_encoder,
         run=RUN,
         speeds=f"{config['results']}/benchmarks/encoding/{{encoder}}",
-        code=code_digest("wsi.extract"),
+        code=code_of("wsi.extract"),
         attempts=RETRIES + 1,
     message:
         "features of {wildcards.slide} ({wildcards.encoder})"

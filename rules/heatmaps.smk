@@ -36,8 +36,36 @@ rule draw_heatmaps:
         slides=config["report"]["heatmap_slides"],
         unit=config["unit"],
         task=TASK,
-        code=code_digest("mil.heatmaps", *task_modules()),
+        code=code_of("mil.heatmaps", *task_modules()),
     message:
         "attention heatmaps of {wildcards.experiment}"
     script:
         "../workflow_scripts/draw_heatmaps.py"
+
+
+rule export_scores:
+    """Write attention and contributions of test patients' patches for QuPath."""
+    input:
+        cohort=cohort_file,
+        attention=collect(
+            "<results>/models/{{experiment}}/fold{fold}/attention.npz", fold=FOLDS
+        ),
+    output:
+        directory("<results>/evaluation/{experiment}/scores"),
+    log:
+        "<logs>/export_scores/{experiment}.log",
+    benchmark:
+        "<benchmarks>/export_scores/{experiment}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
+    params:
+        root=results_folder,
+        code=code_of("mil.export_scores"),
+    message:
+        "scores of patches by {wildcards.experiment}"
+    script:
+        "../workflow_scripts/export_scores.py"

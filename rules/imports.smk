@@ -30,7 +30,7 @@ rule import_features:
         mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
         layout=config["features"]["layout"],
         encoder=config["features"]["encoder"],
-        code=code_digest("wsi.import_features"),
+        code=code_of("wsi.import_features"),
         attempts=RETRIES + 1,
     message:
         "import of {wildcards.slide}"
@@ -41,7 +41,7 @@ rule import_features:
 rule list_imported:
     """List every slide with what its file held."""
     input:
-        features=collect(
+        features=each(
             "<results>/features/{encoder}/{slide}.h5",
             encoder=OWN_ENCODERS,
             slide=OWN_SLIDES,
@@ -65,7 +65,7 @@ rule list_imported:
         runtime=doubled(30),
     params:
         slides=OWN_SLIDES,
-        code=code_digest("wsi.imported_table"),
+        code=code_of("wsi.imported_table"),
     message:
         "table of imported slides"
     script:

@@ -45,7 +45,7 @@ rule evaluate_experiment:
         figures=LABEL_FIGURES,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_digest("mil.labelled.evaluation", *task_modules()),
+        code=code_of("mil.labelled.evaluation", *task_modules()),
     message:
         "evaluation of {wildcards.experiment}"
     script:
@@ -92,7 +92,7 @@ rule compare_experiments:
         groups=GROUPS,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_digest("mil.labelled.comparison", *task_modules()),
+        code=code_of("mil.labelled.comparison", *task_modules()),
     message:
         "comparison of {params.names}"
     script:
@@ -120,7 +120,7 @@ use rule compare_experiments as compare_permuted with:
         groups=None,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_digest("mil.labelled.comparison", *task_modules()),
+        code=code_of("mil.labelled.comparison", *task_modules()),
     message:
         "comparison with permuted labels"
 
@@ -182,10 +182,11 @@ rule write_report:
         owners=rows_digest(OWN_TABLE.owners),
         config=whole_configuration,
         root=results_folder,
+        run=START,
         version=version,
         note=config["note"],
         speeds=f"{config['results']}/benchmarks/encoding",
-        code=code_digest("mil.report.label_page", *task_modules()),
+        code=code_of("mil.report.label_page", *task_modules()),
     message:
         "report"
     script:

@@ -16,7 +16,7 @@ use rule cluster_patches as cluster_predicted with:
         ],
         k=config["clusters"]["k"],
         seed=config["seed"],
-        code=code_digest("mil.clusters"),
+        code=code_of("mil.clusters"),
         attempts=RETRIES + 1,
     message:
         "clusters of {wildcards.patient} in {wildcards.cohort}"
@@ -45,7 +45,7 @@ use rule gather_cohort as gather_predicted with:
         max_failed_slides=config["max_failed_slides"],
         strict=config["strict"],
         exclude=lambda wildcards: list(PREDICTED[wildcards.cohort].table.exclude),
-        code=code_digest("mil.cohort"),
+        code=code_of("mil.cohort"),
     message:
         "usable slides of {wildcards.cohort} ({wildcards.encoder})"
 
@@ -63,13 +63,15 @@ rule predict_cohort:
         "<logs>/predict_cohort/{cohort}/{experiment}/fold{fold}.log",
     benchmark:
         "<benchmarks>/predict_cohort/{cohort}/{experiment}/fold{fold}.tsv"
+    group:
+        of_experiment("predictions")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
         mem_mb=doubled(8000),
-        runtime=60,
+        runtime=doubled(60),
     params:
         root=results_folder,
         run=PREDICTING,
@@ -96,14 +98,16 @@ rule join_models:
         "<logs>/join_models/{cohort}/{experiment}.log",
     benchmark:
         "<benchmarks>/join_models/{cohort}/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
-        code=code_digest("mil.ensemble"),
+        code=code_of("mil.ensemble"),
     message:
         "{wildcards.cohort}: ensemble of {wildcards.experiment}"
     script:
@@ -131,17 +135,19 @@ rule evaluate_predicted:
         "<logs>/evaluate_predicted/{cohort}/{experiment}.log",
     benchmark:
         "<benchmarks>/evaluate_predicted/{cohort}/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=doubled(2000),
+        runtime=doubled(30),
     params:
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
         unit=config["unit"],
-        code=code_digest("mil.cohort_evaluation"),
+        code=code_of("mil.cohort_evaluation"),
     message:
         "{wildcards.cohort}: evaluation of {wildcards.experiment}"
     script:
@@ -163,17 +169,19 @@ rule draw_predicted_heatmaps:
         "<logs>/draw_predicted_heatmaps/{cohort}/{experiment}.log",
     benchmark:
         "<benchmarks>/draw_predicted_heatmaps/{cohort}/{experiment}.tsv"
+    group:
+        of_experiment("evaluation")
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
         root=results_folder,
         slides=config["report"]["heatmap_slides"],
         unit=config["unit"],
-        code=code_digest("mil.heatmaps"),
+        code=code_of("mil.heatmaps"),
     message:
         "{wildcards.cohort}: attention heatmaps of {wildcards.experiment}"
     script:
@@ -218,8 +226,8 @@ rule write_predicted_report:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=doubled(4000),
+        runtime=doubled(30),
     params:
         experiments=lambda wildcards: PREDICTED[wildcards.cohort].described,
         models=lambda wildcards: PREDICTED[wildcards.cohort].models or "",
@@ -228,7 +236,7 @@ rule write_predicted_report:
         bootstrap=config["evaluation"]["bootstrap"],
         version=version,
         note=config["note"],
-        code=code_digest("mil.report.predicted_page"),
+        code=code_of("mil.report.predicted_page"),
     message:
         "{wildcards.cohort}: report"
     script:

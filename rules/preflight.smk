@@ -34,7 +34,7 @@ rule check_slides:
         scale=config["scale"],
         size=config["patches"]["size"],
         encoders=ENCODERS,
-        code=code_digest("wsi.preflight.check"),
+        code=code_of("wsi.preflight.check"),
     message:
         "check of all slides"
     script:

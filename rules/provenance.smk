@@ -28,7 +28,7 @@ rule write_provenance:
         version=version,
         workflow=[workflow.snakefile, *PARTS],
         slides=slide_entries,
-        code=code_digest("mil.provenance.crate"),
+        code=code_of("mil.provenance.crate"),
     message:
         "provenance"
     script:

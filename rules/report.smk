@@ -80,11 +80,12 @@ rule write_report:
         owners=rows_digest(OWN_TABLE.owners),
         config=whole_configuration,
         root=results_folder,
+        run=START,
         version=version,
         note=config["note"],
         distributions=DISTRIBUTIONS,
         speeds=f"{config['results']}/benchmarks/encoding",
-        code=code_digest("mil.report.page"),
+        code=code_of("mil.report.page"),
     message:
         "report"
     script:

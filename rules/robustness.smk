@@ -15,13 +15,15 @@ rule predict_occluded:
         "<logs>/predict_occluded/{experiment}/fold{fold}.log",
     benchmark:
         "<benchmarks>/predict_occluded/{experiment}/fold{fold}.tsv"
+    group:
+        of_experiment("occlusion")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
         mem_mb=doubled(8000),
-        runtime=240,
+        runtime=doubled(240),
     params:
         root=results_folder,
         run=running_file,
@@ -50,13 +52,15 @@ rule predict_perturbed:
         "<benchmarks>/predict_perturbed/{experiment}/fold{fold}/{perturbation}.tsv"
     wildcard_constraints:
         perturbation="blur|hed",
+    group:
+        of_experiment("perturbed")
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         gpu=gpus_wanted(config["training"]["device"]),
         mem_mb=doubled(8000),
-        runtime=60,
+        runtime=doubled(60),
     params:
         root=results_folder,
         run=running_file,
@@ -92,17 +96,19 @@ rule draw_robustness:
         "<benchmarks>/draw_robustness/{curve}.tsv"
     wildcard_constraints:
         curve="occlusion-zero|occlusion-discard|blur|hed",
+    group:
+        "curves"
     conda:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=doubled(2000),
+        runtime=doubled(60),
     params:
         names=TRIED,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_digest("mil.robustness.curves"),
+        code=code_of("mil.robustness.curves"),
     message:
         "curve of {wildcards.curve}"
     script:

@@ -28,7 +28,7 @@ rule find_tissue:
         mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
         scale_by=config["scale"]["by"],
         parameters=tissue_of_slide,
-        code=code_digest("wsi.tissue"),
+        code=code_of("wsi.tissue"),
         attempts=RETRIES + 1,
     message:
         "tissue of {wildcards.slide}"
@@ -66,7 +66,7 @@ rule make_patches:
         scale=config["scale"],
         patches=patches_of_slide,
         drop=config["tissue"]["drop"],
-        code=code_digest("wsi.patches"),
+        code=code_of("wsi.patches"),
         attempts=RETRIES + 1,
     message:
         "patches of {wildcards.slide}"
@@ -77,8 +77,8 @@ rule make_patches:
 rule list_slides:
     """List every slide with what was found on it, odd stains, and CLAM's process list."""
     input:
-        tissue=collect("<results>/tissue/{slide}.geojson", slide=OWN_SLIDES),
-        patches=collect("<results>/patches/level2/{slide}.h5", slide=OWN_SLIDES),
+        tissue=each("<results>/tissue/{slide}.geojson", slide=OWN_SLIDES),
+        patches=each("<results>/patches/level2/{slide}.h5", slide=OWN_SLIDES),
     output:
         table=report(
             "<results>/slides.csv",
@@ -100,7 +100,7 @@ rule list_slides:
     params:
         slides=slide_names,
         patches=config["patches"],
-        code=code_digest("wsi.slide_table"),
+        code=code_of("wsi.slide_table"),
     message:
         "table of slides"
     script:

@@ -24,7 +24,7 @@ rule build_graph:
         attempt=this_attempt,
     params:
         graphs=config["graphs"],
-        code=code_digest("mil.graphs"),
+        code=code_of("mil.graphs"),
         attempts=RETRIES + 1,
     message:
         "graph of {wildcards.slide}"
@@ -56,7 +56,7 @@ rule cluster_patches:
         slides=lambda wildcards: PATIENTS[wildcards.patient],
         k=config["clusters"]["k"],
         seed=config["seed"],
-        code=code_digest("mil.clusters"),
+        code=code_of("mil.clusters"),
         attempts=RETRIES + 1,
     message:
         "clusters of {wildcards.patient}"

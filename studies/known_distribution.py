@@ -22,7 +22,14 @@ from scipy.stats import wasserstein_distance
 from mil.figures import BLUE, GREEN, MUTED, VERMILLION, house_style, new_figure, save_figure
 from mil.seeds import seed_for
 from mil.table_writer import write_table
-from studies.known_times import GROUPS, best_shift, density, draw, true_quantiles
+from studies.known_times import (
+    GROUPS,
+    best_shift,
+    density,
+    draw,
+    least_score,
+    true_quantiles,
+)
 from studies.simulated_cohort import SimulatedCohort, write_cohort
 from studies.trained import Trained, train
 
@@ -30,6 +37,7 @@ ROWS, WIDTH = 32, 32
 PARTS = {"train": 320, "validation": 80, "test": 100}
 CENSORED = 0.5
 SIZES = {"hidden": 64, "out": 64}
+HEADER = ["times", "what", "group", "w1", "w1_least", "w1_most", "median", "sd"]
 TRAINING = {"epochs": 40, "patience": 40, "learning_rate": 1e-3}
 
 
@@ -41,6 +49,7 @@ class Arm:
     options: Mapping[str, Any] = field(default_factory=dict)
     head: str = "adversarial"
     censored: bool = False  # trained a second time, on a cohort of which half is censored
+    training: Mapping[str, Any] = field(default_factory=dict)  # what differs from the others'
 
 
 GAME = {"noise": "1-1", "distribution": "gaussian", "dropout": 0.0}
@@ -60,8 +69,30 @@ def _game(
     return Arm(name, options, censored=censored)
 
 
-PUBLISHED, FREE, EARLY = "published", "free, weight 1", "free, but 1-0, weight 1"
-DRAWN = {PUBLISHED: "published: 0-1", FREE: "free: 1-1, weight 1", EARLY: "free, but 1-0"}
+def _score(
+    name: str,
+    noise: str,
+    weight: float = 0.0,
+    censored: bool = False,
+    training: Mapping[str, Any] = {},
+    **others: Any,
+) -> Arm:
+    options = {**GAME, "noise": noise, "adversarial_weight": weight, **SCORE, **others}
+    return Arm(name, options, censored=censored, training=training)
+
+
+SCORE = {"norm": "crps", "training_draws": 16}
+
+
+def _longer(decay: float) -> dict[str, Any]:
+    """Return what gives a shape time: it is learnt late, when patients are known by heart."""
+    training = {"epochs": 120, "patience": 120, "weight_decay": decay}
+    return {"training": training, "layer_norm": True}
+
+
+PUBLISHED, EARLY = "published", "free, but 1-0, weight 1"
+SCORED = "score, 1-1-1, longer, decay 0.01"
+DRAWN = {PUBLISHED: "published: 0-1", EARLY: "free, but 1-0", SCORED: "score: 1-1-1, decay 0.01"}
 ARMS = (
     Arm("time head", head="time", censored=True),
     Arm(PUBLISHED, censored=True),
@@ -72,7 +103,7 @@ ARMS = (
     Arm("published, but 1-1 and gaussian", {"noise": "1-1", "distribution": "gaussian"}),
     _game("free, weight 0.004", 0.004),
     _game("free, weight 0.1", 0.1),
-    _game(FREE, 1.0, censored=True),
+    _game("free, weight 1", 1.0, censored=True),
     _game("free, weight 10", 10.0),
     _game("free, weight 1, bce and mean_logit", 1.0, "bce", "mean_logit"),
     _game("free, weight 1, hinge and mean_logit", 1.0, "hinge", "mean_logit"),
@@ -84,9 +115,16 @@ ARMS = (
     _game("free, but 1-0, weight 1, hinge and mean_logit", 1.0, "hinge", "mean_logit", noise="1-0"),
     _game("free, but uniform, weight 1", 1.0, distribution="uniform"),
     _game("free, but dropout 0.6, weight 1", 1.0, dropout=0.6),
+    _score("score, 0-1", "0-1"),
+    _score("score, 1-0", "1-0"),
+    _score("score, 1-1", "1-1", censored=True),
+    _score("score, 1-1, weight 0.004", "1-1", 0.004),
+    _score("score, 1-1-1, longer", "1-1-1", censored=True, **_longer(0.03)),
+    _score(SCORED, "1-1-1", censored=True, **_longer(0.01)),
 )
 """``published`` is 0-1, uniform, weight 0.004, dropout 0.6, bce and mean_logit; ``free`` is `GAME`
-with bce and non_saturating."""
+with bce and non_saturating; ``score`` is `GAME` with `SCORE` and no opponent unless a weight is
+named; ``longer`` is `_longer` with a decay of 0.03 unless another is named."""
 
 
 def main() -> None:
@@ -113,43 +151,52 @@ def run(
     Parameters
     ----------
     work : folder of the simulated bags and the trainings; one that was cut off goes on there.
-    table, figure : outputs, CSV and SVG.
+    table, figure : outputs, CSV and SVG. Arms that the table has are not trained again, but for
+        what the figure shows of them: delete it to begin anew.
     seeds : of the trainings; the bags and times stay.
     training : settings of every arm.
     parts : patients in each part of the one fold.
     arms : those to train; the figure needs those of `DRAWN`.
     """
     torch.set_num_threads(1)
-    rows, drawn = [], {}
+    rows, drawn, done = [], {}, _done(table)
     for name, censored in (("all seen", False), ("censored", True)):
         cohort = simulate(Path(work) / name.replace(" ", "_"), censored, parts)
         rows += [[name, *row] for row in _references(cohort)]
-        trained: dict[str, list[Trained]] = {}
-        for seed in seeds:
-            for arm in arms:
-                if arm.censored or not censored:
-                    trained.setdefault(arm.name, []).append(
-                        train(
-                            cohort,
-                            0,
-                            seed,
-                            model="abmil",
-                            head=arm.head,
-                            training=training,
-                            model_options=SIZES,
-                            head_options=arm.options,
-                        )
-                    )
-            print(f"{name}, seed {seed}", flush=True)
-        for arm, found in trained.items():
-            rows += [[name, *row] for row in _rows(arm, [_draws(one) for one in found])]
-        if not censored:
-            drawn = {arm: trained[arm][0] for arm in DRAWN}
-    header = ["times", "what", "group", "w1", "w1_least", "w1_most", "median", "sd"]
-    write_table(table, header, rows)
+        for arm in (one for one in arms if one.censored or not censored):
+            found = done.get((name, arm.name))
+            if found is None:
+                trained = [_train(cohort, arm, seed, training) for seed in seeds]
+                found = _rows(arm.name, [_draws(one) for one in trained])
+            rows += [[name, *row] for row in found]
+            if arm.name in DRAWN and not censored:
+                drawn[arm.name] = _train(cohort, arm, seeds[0], training)
+            print(f"{name}, {arm.name}", flush=True)
+    write_table(table, HEADER, rows)
     save_figure(_draw(drawn), figure)
     for name in ("all seen", "censored"):
         print(f"\n{name}\n\n{describe(pd.read_csv(table), name)}")
+
+
+def _done(table: str | Path) -> dict[tuple[str, str], list[list[object]]]:
+    """Return the rows of a table that there is, without their first column, by times and arm."""
+    if not Path(table).exists():
+        return {}
+    found = pd.read_csv(table).groupby(["times", "what"], sort=False)
+    return {key: rows[HEADER[1:]].to_numpy(dtype=object).tolist() for key, rows in found}
+
+
+def _train(cohort: SimulatedCohort, arm: Arm, seed: int, training: Mapping[str, Any]) -> Trained:
+    return train(
+        cohort,
+        0,
+        seed,
+        model="abmil",
+        head=arm.head,
+        training={**training, **arm.training},
+        model_options=SIZES,
+        head_options=arm.options,
+    )
 
 
 def simulate(work: Path, censored: bool, parts: Mapping[str, int] = PARTS) -> SimulatedCohort:
@@ -243,6 +290,12 @@ def _references(cohort: SimulatedCohort) -> list[list[object]]:
             name: seen["time"].to_numpy()[None] for name in GROUPS
         },
     }
+    if (of_training["event"] == 0).any():  # otherwise these are the event times
+        group = of_training["patient_id"].str[1:].astype(int) % 2
+        samples["least score of the training patients of the group"] = {
+            name: least_score(*of_training.loc[group == k, ["time", "event"]].to_numpy().T)[None]
+            for k, name in enumerate(GROUPS)
+        }
     return [row for what, found in samples.items() for row in _rows(what, [found])]
 
 

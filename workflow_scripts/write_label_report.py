@@ -23,6 +23,7 @@ run_job(
     forest=snakemake.input.forest,
     alarms=list(snakemake.input.alarms),
     citation=snakemake.input.citation,
+    run=snakemake.params.run,
     version=snakemake.params.version,
     note=snakemake.params.note,
     speeds=snakemake.params.speeds,

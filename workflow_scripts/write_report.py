@@ -27,6 +27,7 @@ run_job(
     alarms=list(snakemake.input.alarms),
     robustness=list(snakemake.input.robustness),
     citation=snakemake.input.citation,
+    run=snakemake.params.run,
     version=snakemake.params.version,
     note=snakemake.params.note,
     speeds=snakemake.params.speeds,

@@ -16,6 +16,7 @@ STAGES = {
     "import_features": "wsi.import_features",
     "list_imported": "wsi.imported_table",
     "export_features": "wsi.export_features",
+    "draw_tiles": "wsi.tile_gallery",
 }
 
 if __name__ == "__main__":

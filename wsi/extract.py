@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 MAX_UNREADABLE = 0.01  # share of a slide's patches; more and the slide counts as damaged
 SAMPLE = 64  # patches on which half precision is tried
-AHEAD_ON_GPU = 31  # further slides of a job; on a CPU each slide has its own job and core
+AHEAD_ON_GPU = 31  # further slides of a job, but for a cluster's; on a CPU each has its own core
 
 
 @slide_stage(writes=("features",), after="patches")
@@ -61,7 +61,8 @@ def extract_features(
     device : ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
     threads : cores to use; beside a GPU, processes that read.
     ahead : how many further slides to encode when their patches are ready, see
-        :mod:`wsi.encoding.ahead`; ``auto`` is 31 on a GPU and 0 on a CPU.
+        :mod:`wsi.encoding.ahead`; ``auto`` is 31 on a GPU, or all that are `together`, and 0 on a
+        CPU.
     slides : all slides, ``{slide id: file}``; their patches lie beside `patches`.
     together : how many slides share a job of a cluster, counted from the first of `slides`; only
         these are encoded ahead, so that such a job does its own share and no other's. 0: all.
@@ -93,7 +94,7 @@ def extract_features(
             log.info("encoded ahead while this job waited for a GPU")
             return
         if ahead == "auto":
-            ahead = AHEAD_ON_GPU if where.type == "cuda" else 0
+            ahead = (together or AHEAD_ON_GPU) if where.type == "cuda" else 0
         others = _others(own, {} if alone else slides or {}, together)
         network = Network(weights, where, batch_size)
         network.choose_precision(precision, lambda: _sample(own))

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from mil.discriminator import FUSIONS, TERMS, Discriminator
 from mil.heads import register
-from mil.heads.base import HeadError, Prediction
+from mil.heads.base import HeadError, Labels, Prediction
 from mil.heads.timed import TimedHead
 from mil.nn.initialise import xavier_linear_
+from mil.score_options import why_no_score
 from mil.survival.losses.adversarial import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, generator_loss
+from mil.survival.losses.crps import crps_loss
 
 
 @register("adversarial")
@@ -34,14 +36,19 @@ class AdversarialHead(TimedHead):
     layer_norm : normalise hidden layers before their ReLU.
     dropout : after every hidden layer.
     adversarial_weight : lambda; with 0 there is no discriminator.
+    training_draws : of a patient in a step of the generator. L_time is of all of them, the
+        adversarial loss of the first.
     generator_loss : ``mean_logit`` (published) or ``non_saturating``.
     generator_updates : steps of the generator for one of the discriminator.
     discriminator_loss : ``bce``, ``hinge``, ``wasserstein``, or ``bce_legacy`` (published numbers).
     discriminator : ``instance`` (RLIP), ``bag`` or ``cat``.
     discriminator_term : ``bag`` (published), ``time`` or ``none``, see ``mil.discriminator``.
-    norm, alpha, gamma, ranking_weight, ranking_margin : of L_time, see ``TimedHead``.
+    norm : of L_time, ``l1``, ``l2``, or ``crps``, the score of a patient's draws together: least
+        where they have the distribution of the time, and not where all are its median.
+    alpha, gamma, ranking_weight, ranking_margin : of L_time, see ``TimedHead``.
     """
 
+    loss_norms = (*TimedHead.loss_norms, "crps")
     learning_rate: ClassVar[float] = 8e-5
     weight_decay: ClassVar[float] = 5e-4
 
@@ -55,6 +62,7 @@ class AdversarialHead(TimedHead):
         layer_norm: bool = False,
         dropout: float = 0.6,
         adversarial_weight: float = 0.004,
+        training_draws: int = 1,
         generator_loss: str = "mean_logit",
         generator_updates: int = 1,
         discriminator_loss: str = "bce",
@@ -73,6 +81,8 @@ class AdversarialHead(TimedHead):
                 f"head 'adversarial': noise is {noise!r}; it must be zeros and ones joined by "
                 "dashes, as 0-1."
             )
+        if obstacle := why_no_score(norm, training_draws, str(noise), gamma):
+            raise HeadError(f"head 'adversarial': norm is crps, but {obstacle}")
         self.check("distribution", distribution, ("uniform", "gaussian"))
         self.check("generator_loss", generator_loss, GENERATOR_LOSSES)
         self.check("discriminator_loss", discriminator_loss, DISCRIMINATOR_LOSSES)
@@ -80,6 +90,7 @@ class AdversarialHead(TimedHead):
         self.check("discriminator_term", discriminator_term, TERMS)
         self.distribution = distribution
         self.adversarial_weight = adversarial_weight
+        self.training_draws = training_draws
         self.generator_loss = generator_loss
         self.updates = generator_updates
         self.discriminator_loss = discriminator_loss
@@ -96,6 +107,13 @@ class AdversarialHead(TimedHead):
         )
         self.drop = nn.Dropout(dropout)
         xavier_linear_(self)
+
+    def take_outputs(self, model: str) -> None:
+        """Refuse: noise enters in the layers."""
+        raise HeadError(
+            f"head 'adversarial': model {model!r} gives outputs itself, so there is no layer that "
+            "noise could enter. Take head: time, or a model that gives a vector."
+        )
 
     def opponent(self, in_dim: int) -> Discriminator | None:
         """Return a discriminator of (bag, time) pairs."""
@@ -122,6 +140,18 @@ class AdversarialHead(TimedHead):
     def adversarial_loss(self, logits: Tensor) -> Tensor:
         """Return lambda times the generator's loss on the discriminator's logits."""
         return self.adversarial_weight * generator_loss(logits, self.generator_loss)
+
+    def own_loss(self, output: Tensor, labels: Labels) -> Tensor:
+        """Return L_time of all draws."""
+        if self.norm == "crps":
+            return crps_loss(output, self.scaled(labels), labels.event, self.alpha)
+        return super().own_loss(output, labels)
+
+    def monitored(self, output: Tensor, labels: Labels) -> Tensor:
+        """Return the loss of the median draw or, with ``crps``, the score of the draws."""
+        if self.norm == "crps":
+            return crps_loss(output, self.scaled(labels), labels.event)
+        return super().monitored(output, labels)
 
     def predict(self, output: Tensor) -> Prediction:
         """Return the median draw (of an even number the lower middle one) and all draws."""

@@ -169,6 +169,7 @@ class Head(nn.Module):
         step; otherwise it is a mean over patients, and a step may add it up from parts.
     least_window : fewest patients a step should hold.
     updates : steps of the network on one window, for one step of its opponent.
+    training_draws : draws of the output a patient in such a step.
     proportional : the risk is a log hazard ratio; survival takes a baseline fitted on the
         predictions of the training part.
     """
@@ -181,6 +182,7 @@ class Head(nn.Module):
     compares_patients: bool = False
     least_window: ClassVar[int] = 1
     updates: int = 1
+    training_draws: int = 1
     proportional: ClassVar[bool] = False
 
     def __init__(self, ranking_weight: float = 0.0, ranking_margin: float = 0.0) -> None:
@@ -213,6 +215,15 @@ class Head(nn.Module):
     def read(self, logits: Tensor) -> Tensor:
         """Return what logits [M, C], in the place of the last layer's, are as a raw output."""
         return logits
+
+    def take_outputs(self, model: str) -> None:
+        """Leave the layers out: ``model`` gives their outputs itself (``BagModel.gives_outputs``).
+
+        Raises
+        ------
+        HeadError : a head that is nothing without its layers.
+        """
+        self.layers = nn.Identity()
 
     def classes(self, labels: Labels | Targets) -> Tensor:
         """Return which of C classes each patient is of, [B] int64, -1 where that is unknown.
@@ -254,6 +265,10 @@ class Head(nn.Module):
     def risk(self, output: Tensor) -> Tensor:
         """Return the risk [B] of raw outputs, differentiable: higher is worse."""
         raise NotImplementedError
+
+    def explained(self, output: Tensor) -> Tensor:
+        """Return what ``mil.contributions`` take apart, [B] of raw outputs (on the CPU)."""
+        return self.risk(output)
 
     def monitored(self, output: Tensor, labels: Labels | Targets) -> Tensor:
         """Return the loss that chooses the epoch, from raw outputs (on the CPU) of validation."""

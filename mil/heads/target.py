@@ -29,6 +29,10 @@ class TargetHead(Head):
         self.linear = linear
         xavier_linear_(self)
 
+    def take_outputs(self, model: str) -> None:
+        """Leave the layer out: ``model`` gives its outputs itself."""
+        self.linear = nn.Identity()
+
     def forward(self, vector: Tensor, noise: Tensor) -> Tensor:
         """Return the raw output [B, C]."""
         return self.read(self.linear(vector))

@@ -1,6 +1,6 @@
 """What heads whose output is a time share: its scale, its losses, what its values mean."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ class TimedHead(Head):
     ranking_weight, ranking_margin : see ``Head``; the margin in units of ``t_ref``.
     """
 
+    loss_norms: ClassVar[tuple[str, ...]] = ("l1", "l2")
+
     def __init__(
         self,
         fitted: dict[str, Any],
@@ -48,7 +50,7 @@ class TimedHead(Head):
     ) -> None:
         super().__init__(ranking_weight, ranking_margin)
         self.check("output", output, OUTPUTS)
-        self.check("norm", norm, ("l1", "l2"))
+        self.check("norm", norm, self.loss_norms)
         self.t_ref = float(fitted["t_ref"])
         self.output = output
         self.norm, self.alpha, self.gamma = norm, alpha, gamma
@@ -75,13 +77,17 @@ class TimedHead(Head):
         return (labels.time / self.t_ref).float()
 
     def own_loss(self, output: Tensor, labels: Labels) -> Tensor:
-        """Return the regression loss of the first draw."""
-        time = self.scaled(labels)
-        return recon_loss(output[:, 0], time, labels.event, self.norm, self.alpha, self.gamma)
+        """Return the regression loss, the mean over patients and draws."""
+        time, event = self.scaled(labels)[:, None], labels.event[:, None]
+        return recon_loss(output, time, event, self.norm, self.alpha, self.gamma)
 
     def risk(self, output: Tensor) -> Tensor:
         """Return minus the first draw [B]."""
         return -output[:, 0]
+
+    def explained(self, output: Tensor) -> Tensor:
+        """Return minus the median draw [B], which is the predicted risk."""
+        return -output.median(1).values
 
     def monitored(self, output: Tensor, labels: Labels) -> Tensor:
         """Return the regression loss of the median draw, censored patients at full weight."""

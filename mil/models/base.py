@@ -1,12 +1,14 @@
 """What every model is: a function from a bag to an embedding. It never knows what is predicted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mil.bags import Bag
+from mil.problems import did_you_mean
+from mil.registry import UnknownNameError
 
 
 @dataclass
@@ -37,9 +39,10 @@ class Embedding:
     ``BagModel.scores_are``). penalties: the model's own terms of the training loss by name, each
     [B] and weighted already. instance_logits [N, C]: of a model that classifies instances.
     class_scores [N, C]: raw attention of a model with a branch a class; scores then hold the
-    largest. pooled [N, H]: what the softmax of the scores averages to ``vector``, of models that
-    end so: an instance's share of a linear head's logit follows from it. samples [N, M]: of models
-    whose attention is random, M draws of its weights on pooled. auxiliary: further outputs.
+    largest. pooled [N, H]: what the softmax of the scores, or of each branch, averages before
+    ``BagModel.after_pooling`` makes it the vector; ``mil.contributions`` follow from it. samples
+    [N, M]: of models whose attention is random, M draws of its weights on pooled. auxiliary:
+    further outputs.
     """
 
     vector: Tensor
@@ -50,6 +53,10 @@ class Embedding:
     pooled: Tensor | None = None
     samples: Tensor | None = None
     auxiliary: Auxiliary | None = None
+
+    def spread(self) -> Tensor | None:
+        """Return the standard deviation [N] of random attention over its draws, if it is random."""
+        return None if self.samples is None else self.samples.std(1, correction=0)
 
     def detached(self) -> "Embedding":
         """Return what ``BagModel.observe`` may look at: vector, scores and instance logits."""
@@ -88,7 +95,11 @@ class BagModel(nn.Module):
         model that reads regions) leaves its vector unchanged.
     scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
         ``evidence``, which is read as it is.
+    gives_outputs : its vector [B, C] already is what the head's last layer would give, and what
+        the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.
+    penalties : names of those in its embeddings, which ``training.annealing`` may weigh.
+    bends : ``after_pooling`` is not linear.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
     """
@@ -99,13 +110,38 @@ class BagModel(nn.Module):
     reads_regions: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
     scores_are: ClassVar[str] = "attention"
+    gives_outputs: ClassVar[bool] = False
     observes: ClassVar[bool] = False
+    penalties: ClassVar[tuple[str, ...]] = ()
+    bends: bool = False
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
+
+    def check(self, key: str, value: Any, allowed: Iterable[str]) -> None:
+        """Refuse a value of an option that is not among those allowed.
+
+        Raises
+        ------
+        UnknownNameError : the sentence names the nearest.
+        """
+        allowed = list(allowed)
+        if value not in allowed:
+            hint = did_you_mean(value, allowed) or "."
+            raise UnknownNameError(
+                [f"model {self.name!r}: {key} is {value!r}{hint} Known: {', '.join(allowed)}."]
+            )
 
     def forward(self, bag: Bag) -> Embedding:
         """Return the embedding of each bag."""
         raise NotImplementedError
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of the average [B, H] of what the attention pools.
+
+        It is the vector itself, unless the model has layers between the two. Of C branches the
+        averages are [B, C, H].
+        """
+        return average
 
     def instance_loss(self, embedding: Embedding, bag: Bag, classes: Tensor) -> Tensor | None:
         """Return the weighted loss [B] of instances, or None for a model without.
@@ -119,3 +155,13 @@ class BagModel(nn.Module):
 
     def observe(self, embedding: Embedding, bag: Bag, classes: Tensor) -> None:
         """Take note of bags after the step they were part of; for what is not learnt by descent."""
+
+    def remembered(self) -> dict[str, Any]:
+        """Return what ``observe`` noted besides buffers: tensors and plain values, by name.
+
+        A training that was killed goes on from it; the trained model does without.
+        """
+        return {}
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``remembered`` returned."""

@@ -1,4 +1,4 @@
-"""DeepAttnMISL, in the shape AdvMIL gives it."""
+"""DeepAttnMISL, as published and in the shape AdvMIL gives it."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mil.bags import Bag, BagError
 from mil.models import register
-from mil.models.base import BagModel, Embedding
+from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.attention import AttentionPool
 from mil.nn.dropout import ReLUDropout
 from mil.nn.initialise import xavier_linear_
@@ -28,7 +28,9 @@ class DeepAttnMISL(BagModel):
 
     Clusters of different patients have nothing to do with each other, so all share the weights.
     Width and start are those of AdvMIL's cluster backbone, 1024-384-384 (Liu et al., Medical Image
-    Analysis 2024).
+    Analysis 2024). The preset ``paper`` is the original: 64 wide, no V, attention 32 wide without a
+    gate; head ``cox`` with ``dropout: 0.5`` has the layers that follow there. Its code adds an L1
+    term of two parameters only, by a slip; ``l1`` is over all.
 
     Parameters
     ----------
@@ -38,6 +40,9 @@ class DeepAttnMISL(BagModel):
     mask_empty : leave empty clusters out, as Yao et al. do. If false, each takes part with c = 0,
         as in AdvMIL.
     clusters : number of clusters, empty ones included; read only where ``mask_empty`` is false.
+    embed : have V; without, :math:`h_k = c_k`.
+    attention : width of the attention; None: H.
+    gated : multiply the attention's tanh by a sigmoid gate.
 
     Shapes
     ------
@@ -55,6 +60,18 @@ class DeepAttnMISL(BagModel):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("cluster",)
+    presets: ClassVar = {
+        "paper": Preset(
+            {"hidden": 64, "dropout": 0.0, "embed": False, "attention": 32, "gated": False},
+            {
+                "learning_rate": 1e-4,
+                "weight_decay": 5e-4,
+                "epochs": 100,
+                "patience": 15,
+                "plateau_patience": 20,
+            },
+        )
+    }
 
     def __init__(
         self,
@@ -63,14 +80,21 @@ class DeepAttnMISL(BagModel):
         dropout: float = 0.25,
         mask_empty: bool = True,
         clusters: int = 8,
+        embed: bool = True,
+        attention: int | None = None,
+        gated: bool = True,
     ) -> None:
         super().__init__()
         self.out_dim = hidden
         self.mask_empty = mask_empty
         self.clusters = clusters
         self.phi = InstanceLinear(in_dim, hidden)
-        self.embed = nn.Sequential(nn.Linear(hidden, hidden), ReLUDropout(dropout))
-        self.pool = AttentionPool(hidden, hidden, gated=True, dropout=0.25 if dropout > 0 else 0.0)
+        self.embed = nn.Sequential()
+        if embed:
+            self.embed.extend([nn.Linear(hidden, hidden), ReLUDropout(dropout)])
+        self.pool = AttentionPool(
+            hidden, attention or hidden, gated, dropout=0.25 if dropout > 0 else 0.0
+        )
         for part in (self.embed, self.pool):  # phi is a convolution there, which keeps its start
             xavier_linear_(part)
 
@@ -81,8 +105,13 @@ class DeepAttnMISL(BagModel):
         x = at_least_single(self.phi(bag.features).relu())  # [N, H], to be summed
         total = x.new_zeros(len(sizes), x.shape[1]).index_add(0, group, x)
         c = total / sizes.clamp(min=1).unsqueeze(1)  # [G, H]
-        vector, scores = self.pool(self.embed(c), offsets)  # [B, H], [G]
-        return Embedding(vector, scores[group] - sizes[group].log())
+        h = self.embed(c)  # [G, H]
+        vector, scores = self.pool(h, offsets)  # [B, H], [G]
+        # A copy for every patch is for looking at predictions; training does without. Empty groups
+        # have no patch to stand for them.
+        whole = self.mask_empty and not self.training
+        pooled = h[group] if whole else None  # [N, H]
+        return Embedding(vector, scores[group] - sizes[group].log(), pooled=pooled)
 
     def _groups(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Return the group [N] of every row, bag by bag and cluster by cluster, and the bags' ends.

@@ -82,4 +82,6 @@ class ESAT(BagModel):
         bags = e.split(offsets.diff().tolist())
         r = torch.cat([self.encoder(one.unsqueeze(0)).squeeze(0) for one in bags])  # [M, H]
         z, scores = self.pool(r, offsets)  # [B, H], [M]
-        return Embedding(z, scores.repeat_interleave(REGION))
+        # Sixteen copies of every region are for looking at predictions; training does without.
+        pooled = None if self.training else r.repeat_interleave(REGION, 0)  # [N, H]
+        return Embedding(z, scores.repeat_interleave(REGION), pooled=pooled)

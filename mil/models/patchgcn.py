@@ -1,5 +1,6 @@
-"""Patch-GCN, in the shape AdvMIL gives it."""
+"""Patch-GCN, as published and in the shape AdvMIL gives it."""
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -7,16 +8,17 @@ from torch import Tensor, nn
 
 from mil.bags import Bag, BagError
 from mil.models import register
-from mil.models.base import BagModel, Embedding
+from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.attention import AttentionPool
+from mil.nn.deepgcn import deepgcn_layer
 from mil.nn.dropout import ReLUDropout
 from mil.nn.genconv import GENConv, incoming
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
-from mil.problems import did_you_mean
-from mil.registry import UnknownNameError
 
 EDGES = {"spatial": "edge_index", "latent": "edge_latent"}
+DIRECTIONS = ("reverse_knn", "symmetric")
+BLOCKS = ("res", "res+", "plain")  # dense ones would widen from layer to layer
 
 
 @register("patchgcn")
@@ -28,12 +30,15 @@ class PatchGCN(BagModel):
         x^0 = \mathrm{ReLU}(W x + b), \qquad x^1 = \mathrm{GENConv}(x^0), \qquad
         x^{l+1} = x^l + \mathrm{ReLU}(\mathrm{LayerNorm}(\mathrm{GENConv}(x^l)))
 
-    then :math:`h = \mathrm{ReLU}(P [x^0, x^1, \ldots, x^L] + p)` and gated attention pooling of h.
-    Patches learn of neighbours at most L steps away; slides of a patient share no edge. A node
-    hears from those that have *it* among their neighbours, as published: edges run from a patch to
-    its neighbours. Widths, one convolution and the start are those of AdvMIL's graph backbone,
-    1024-128-128 (Liu et al., Medical Image Analysis 2024); the paper has ``num_layers`` 3, ``out``
-    512 and one more layer before its head.
+    then :math:`h = \mathrm{ReLU}(P [x^0, x^1, \ldots, x^L] + p)` and gated attention pooling of h;
+    with ``rho`` one more layer with ReLU on the result. Patches learn of neighbours at most L steps
+    away; slides of a patient share no edge. Edges run from a patch to its nearest neighbours, and
+    a node hears, as published, from those that have *it* among theirs: the reverse of what a node's
+    neighbours are. On a full grid the two are the same, at borders and holes they are not. With
+    ``direction: symmetric`` edges run both ways. Widths, one convolution and the start are those of
+    AdvMIL's graph backbone, 1024-128-128 (Liu et al., Medical Image Analysis 2024); the preset
+    ``paper`` is the original, whose environment had no dropout of sums. torchmil's blocks are
+    ``plain`` and its convolution another one.
 
     Parameters
     ----------
@@ -42,13 +47,23 @@ class PatchGCN(BagModel):
     out : width of h, of the attention and of the bag embedding, H.
     num_layers : number of convolutions, L.
     edge_agg : neighbours in space (``spatial``) or among features (``latent``).
-    dropout : after the first layer and after P. Unless it is 0, the attention's is 0.25 and that of
-        the sums :math:`x^{l+1}` 0.1.
+    dropout : after the first layer and after P. Unless it is 0, the attention's is 0.25.
+    direction : ``reverse_knn`` or ``symmetric``.
+    block : of the layers :math:`x^{l+1}`: ``res`` as above, ``res+`` or ``plain``
+        (``mil.nn.deepgcn``).
+    sum_dropout : of the sums :math:`x^{l+1}`, unless ``dropout`` is 0.
+    rho : one more layer H -> H with ReLU behind the pooling.
 
     Shapes
     ------
     features [N, D] and edges [2, E] of one bag, or packed with offsets [B + 1]; returns vector
-    [B, H], scores [N].
+    [B, H], scores [N] and pooled [N, H].
+
+    Notes
+    -----
+    Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
+    width 1024, on a grid of 8 neighbours, peaks at 2.0 GB in training and 1.3 in evaluation
+    (preset ``paper``: 4.2 in training).
 
     Raises
     ------
@@ -56,6 +71,12 @@ class PatchGCN(BagModel):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("graph",)
+    presets: ClassVar = {
+        "paper": Preset(
+            {"num_layers": 3, "out": 512, "sum_dropout": 0.0, "rho": True},
+            {"learning_rate": 2e-4, "weight_decay": 1e-5, "epochs": 20, "window": 32, "l1": 0.0},
+        )
+    }
 
     def __init__(
         self,
@@ -65,36 +86,47 @@ class PatchGCN(BagModel):
         num_layers: int = 1,
         edge_agg: str = "spatial",
         dropout: float = 0.25,
+        direction: str = "reverse_knn",
+        block: str = "res",
+        sum_dropout: float = 0.1,
+        rho: bool = False,
     ) -> None:
         super().__init__()
-        if edge_agg not in EDGES:
-            hint = did_you_mean(edge_agg, EDGES) or "."
-            raise UnknownNameError(
-                [f"model 'patchgcn': edge_agg is {edge_agg!r}{hint} Known: {', '.join(EDGES)}."]
-            )
-        self.edge_agg = edge_agg
+        self.check("edge_agg", edge_agg, EDGES)
+        self.check("direction", direction, DIRECTIONS)
+        self.check("block", block, BLOCKS)
+        self.edge_agg, self.direction, self.block = edge_agg, direction, block
         self.out_dim = out
         self.fc = nn.Sequential(InstanceLinear(in_dim, hidden), ReLUDropout(dropout))
         self.convs = nn.ModuleList(GENConv(hidden) for _ in range(num_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(num_layers - 1))
-        self.drop = nn.Dropout(0.1 if dropout > 0 else 0.0)
+        self.drop = nn.Dropout(sum_dropout if dropout > 0 else 0.0)
         joined = hidden * (1 + num_layers)
         self.phi = nn.Sequential(nn.Linear(joined, out), ReLUDropout(dropout))
         self.pool = AttentionPool(out, out, gated=True, dropout=0.25 if dropout > 0 else 0.0)
+        self.rho = nn.Sequential(nn.Linear(out, out), nn.ReLU()) if rho else None
+        self.bends = self.rho is not None
         xavier_linear_(self)
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and raw attention scores [N]."""
-        edges = incoming(self._edges(bag), len(bag.features))
+        edges = self._edges(bag)
+        if self.direction == "symmetric":
+            edges = torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
+        edges = incoming(edges, len(bag.features))
         x = self.fc(bag.features)  # [N, hidden]
         first, *others = self.convs
         layers = [x, first(x, edges)]
         for conv, norm in zip(others, self.norms, strict=True):
-            x = layers[-1]
-            layers.append(self.drop(x + norm(conv(x, edges)).relu()))
+            along = partial(conv, edges=edges)
+            layers.append(deepgcn_layer(layers[-1], along, norm, self.block, self.drop))
         h = self.phi(torch.cat(layers, 1))  # [N, H]
         vector, scores = self.pool(h, bag.offsets)  # [B, H], [N]
-        return Embedding(vector, scores)
+        return Embedding(self.after_pooling(vector), scores, pooled=h)
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the vector [B, H] of the attention's average [B, out]."""
+        return average if self.rho is None else self.rho(average)
 
     def _edges(self, bag: Bag) -> Tensor:
         edges = getattr(bag, EDGES[self.edge_agg])

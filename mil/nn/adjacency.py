@@ -25,17 +25,20 @@ class Adjacency:
     Shapes
     ------
     offsets [N + 1] int64: node i receives along edges ``offsets[i] .. offsets[i+1] - 1``.
-    source [E] int64: where each edge comes from, ascending for every node. weight [E] float32.
+    source [E] int64: where each edge comes from, ascending for every node. weight [E] float32,
+    or float64 where given so.
 
     Attributes
     ----------
     symmetric : A equals its transpose, on which the smoothing operator relies.
+    steps : what was done to the edges, in order: ``symmetrised``, ``loops``, ``sym``, ``row``.
     """
 
     offsets: Tensor
     source: Tensor
     weight: Tensor
     symmetric: bool = False
+    steps: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -48,7 +51,8 @@ class Adjacency:
         offsets = torch.searchsorted(target[order].contiguous(), ends)
         if weight is None:
             weight = torch.ones(len(order), device=edges.device)
-        return cls(offsets, source[order], weight[order].float(), symmetric)
+        weight = weight if weight.dtype == torch.float64 else weight.float()
+        return cls(offsets, source[order], weight[order], symmetric)
 
     def __len__(self) -> int:
         """Return the number of nodes, N."""
@@ -76,7 +80,7 @@ class Adjacency:
         if self.symmetric:
             return self
         turned = torch.stack([self.target, self.source])
-        return Adjacency.of(turned, len(self), self.weight)
+        return replace(Adjacency.of(turned, len(self), self.weight), steps=self.steps)
 
     def symmetrised(self) -> "Adjacency":
         """Return the graph with every edge in both directions, once; the larger weight counts."""
@@ -88,14 +92,16 @@ class Adjacency:
         floor = self.weight.new_full((len(keys),), -torch.inf)
         weight = floor.scatter_reduce(0, place, self.weight.repeat(2), "amax")
         edges = torch.stack([keys % nodes, keys // nodes])
-        return Adjacency.of(edges, nodes, weight, symmetric=True)
+        both = Adjacency.of(edges, nodes, weight, symmetric=True)
+        return replace(both, steps=(*self.steps, "symmetrised"))
 
     def with_loops(self, weight: float = 1.0) -> "Adjacency":
         """Return A + weight I."""
         nodes = torch.arange(len(self), device=self.source.device)
         edges = torch.cat([torch.stack([self.source, self.target]), nodes.expand(2, -1)], 1)
         weights = torch.cat([self.weight, self.weight.new_full((len(self),), weight)])
-        return Adjacency.of(edges, len(self), weights, self.symmetric)
+        looped = Adjacency.of(edges, len(self), weights, self.symmetric)
+        return replace(looped, steps=(*self.steps, "loops"))
 
     def normalised(self, kind: str = "sym") -> "Adjacency":
         """Return D^-1/2 A D^-1/2 (``sym``) or D^-1 A (``row``); nodes without edges stay without.
@@ -109,9 +115,10 @@ class Adjacency:
         power = self.degrees.pow(-1.0 if kind == "row" else -0.5)
         power = torch.where(self.degrees > 0, power, 0)
         weight = self.weight * power[self.target]
+        steps = (*self.steps, kind)
         if kind == "sym":
-            return replace(self, weight=weight * power[self.source])
-        return replace(self, weight=weight, symmetric=False)
+            return replace(self, weight=weight * power[self.source], steps=steps)
+        return replace(self, weight=weight, symmetric=False, steps=steps)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """Return A x [N, ...] of x [N, ...], differentiable by x; float32 or better.

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from mil.nn.dropout import SigmoidDropout
-from mil.nn.segments import segment_softmax, segment_sum
+from mil.nn.segments import segment_pool, segment_softmax, segment_sum
 
 
 class AttentionPool(nn.Module):
@@ -22,13 +22,23 @@ class AttentionPool(nn.Module):
     hidden : width of V and U.
     gated : multiply by the sigmoid gate.
     dropout : share dropped of each factor, independently of the other.
+    branches : number C of vectors w on the same hidden layer, each with a softmax and a sum of its
+        own; None for one.
 
     Shapes
     ------
-    x [N, D], offsets [B + 1] -> pooled [B, D], raw scores f [N] (before the softmax).
+    x [N, D], offsets [B + 1] -> pooled [B, D], raw scores f [N] (before the softmax); with branches
+    [B, C, D] and [N, C].
     """
 
-    def __init__(self, width: int, hidden: int, gated: bool = True, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        gated: bool = True,
+        dropout: float = 0.0,
+        branches: int | None = None,
+    ) -> None:
         super().__init__()
         self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh())
         self.gate = None
@@ -38,13 +48,21 @@ class AttentionPool(nn.Module):
             self.gate = nn.Sequential(nn.Linear(width, hidden), SigmoidDropout(both))
         else:
             self.direction.append(nn.Dropout(dropout))
-        self.score = nn.Linear(hidden, 1)
+        self.branches = branches
+        self.score = nn.Linear(hidden, branches or 1)
 
-    def forward(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pooled bags [B, D] and the raw scores [N]."""
+    def raw(self, x: Tensor) -> Tensor:
+        """Return the raw scores [N] or [N, C]."""
         hidden = self.direction(x)  # [N, hidden]
         if self.gate is not None:
             hidden = hidden * self.gate(x)
-        scores = self.score(hidden).squeeze(-1)  # [N]
+        scores = self.score(hidden)
+        return scores.squeeze(-1) if self.branches is None else scores
+
+    def forward(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled bags and the raw scores."""
+        scores = self.raw(x)
         weights = segment_softmax(scores, offsets)
+        if self.branches is not None:
+            return segment_pool(weights, x, offsets), scores
         return segment_sum(weights.unsqueeze(-1) * x, offsets), scores

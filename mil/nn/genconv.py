@@ -52,20 +52,21 @@ class GENConv(nn.Module):
     Parameters
     ----------
     width : H, of the nodes and of the output.
+    bias : of the linear layers; PyTorch Geometric 2 has none unless told.
 
     Shapes
     ------
     x [N, H] and the incoming edges -> [N, H].
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()
         self.t = nn.Parameter(torch.ones(1))
         self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width),
+            nn.Linear(width, 2 * width, bias),
             nn.LayerNorm(2 * width),
             nn.ReLU(),
-            nn.Linear(2 * width, width),
+            nn.Linear(2 * width, width, bias),
         )
 
     def forward(self, x: Tensor, edges: Incoming) -> Tensor:

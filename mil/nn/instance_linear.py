@@ -55,9 +55,12 @@ class _Known(torch.autograd.Function):
     """A product that is there already, with the gradient of a linear layer by its parameters."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, product: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, product: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.dtype = weight.dtype
+        ctx.biased = bias is not None
         return product.view_as(product)
 
     @staticmethod
@@ -65,4 +68,5 @@ class _Known(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         of_weight = (x.t().to(grad.dtype) @ grad).t()  # in mixed precision as the product was made
-        return None, of_weight.to(ctx.dtype), grad.sum(0).to(ctx.dtype), None
+        of_bias = grad.sum(0).to(ctx.dtype) if ctx.biased else None
+        return None, of_weight.to(ctx.dtype), of_bias, None

@@ -48,3 +48,34 @@ def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
     # The maximum only keeps exp() in range; it cancels, so no gradient has to pass through it.
     powers = (scores - segment_max(scores.detach(), offsets)[rows]).exp()
     return powers / segment_sum(powers, offsets)[rows]
+
+
+def segment_pool(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """Sum ``values`` [N, D] over each bag with several ``weights`` [N, C] each: [B, C, D]."""
+    sums = [segment_sum(w.unsqueeze(1) * values, offsets) for w in weights.unbind(1)]
+    return torch.stack(sums, 1)
+
+
+def segment_argmax(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the row [B, C] of the maximum of ``values`` [N, C] in each bag, the first of equals.
+
+    No bag may be empty. Where a bag has NaN the row is the last of all, so that NaN goes on.
+    """
+    ids = segment_ids(offsets)
+    rows = torch.arange(len(values), device=values.device).unsqueeze(1)
+    highest = values == segment_max(values, offsets)[ids]
+    candidates = torch.where(highest, rows, len(values) - 1)
+    none = candidates.new_full((len(offsets) - 1, values.shape[1]), len(values) - 1)
+    return none.scatter_reduce(0, ids.unsqueeze(1).expand_as(candidates), candidates, "amin")
+
+
+def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return how many rows [N, C] of the same bag come before each, the largest value first.
+
+    Of equal values the first row comes first.
+    """
+    ids = segment_ids(offsets).unsqueeze(1).expand_as(values)
+    order = values.argsort(dim=0, descending=True, stable=True)
+    order = order.gather(0, ids.gather(0, order).argsort(dim=0, stable=True))
+    places = torch.arange(len(values), device=values.device).unsqueeze(1) - offsets[ids]
+    return torch.empty_like(order).scatter(0, order, places)

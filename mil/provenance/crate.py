@@ -19,7 +19,6 @@ from rocrate.rocrate import ROCrate
 
 from mil.provenance.durations import Job, RuleTime, by_rule, moment, read_jobs, write_jobs
 from mil.provenance.manifest import Listed, list_results, write_manifest
-from mil.report.provenance import package_versions
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -138,7 +137,7 @@ def _describe(
         ("jobs.csv", "Every job with its seconds, its memory and its end"),
     ):
         crate.add_file(made / name, name, properties={"name": what, "encodingFormat": "text/csv"})
-    _software(crate, main)
+    _software(crate, main, _packages(root, started))
     run = crate.add_action(
         main,
         "#run",
@@ -241,13 +240,24 @@ def _results(crate: ROCrate, root: Path, files: Sequence[Listed]) -> list[Any]:
     ]
 
 
-def _software(crate: ROCrate, workflow: Any) -> None:
-    packages = [*package_versions(), ("rocrate", version_of("rocrate"))]
+def _packages(root: Path, started: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return packages with their versions: of PyTorch those that the models were trained with."""
+    packages = dict(started["packages"])
+    models = (
+        yaml.safe_load(p.read_text()) for p in sorted(root.glob("models/*/fold*/config.yaml"))
+    )
+    trained = {model["torch"] for model in models if "torch" in model}
+    torch = sorted(trained) or [packages["torch"]]
+    others = [(name, number) for name, number in packages.items() if name != "torch"]
+    return [*(("torch", number) for number in torch), *others, ("rocrate", version_of("rocrate"))]
+
+
+def _software(crate: ROCrate, workflow: Any, packages: Sequence[tuple[str, str]]) -> None:
     workflow["softwareRequirements"] = [
         crate.add(
             ContextEntity(
                 crate,
-                f"#software-{name}",
+                f"#software-{name}-{number}",
                 {
                     "@type": "SoftwareApplication",
                     "name": name,

@@ -2,14 +2,21 @@
 
 import getpass
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from wsi.storage import write_json
 
 
-def describe_start(path: str | Path, command: str, project: str | Path, snakemake: str) -> None:
-    """Write ``command, started, user, snakemake`` and, of a git checkout, ``commit, changed``.
+def describe_start(
+    path: str | Path,
+    command: str,
+    project: str | Path,
+    snakemake: str,
+    packages: Mapping[str, str],
+) -> None:
+    """Write ``command, started, user, snakemake, packages``; of a checkout ``commit, changed``.
 
     Parameters
     ----------
@@ -17,6 +24,7 @@ def describe_start(path: str | Path, command: str, project: str | Path, snakemak
     command : as it was typed.
     project : folder of the workflow.
     snakemake : its version.
+    packages : versions of other packages, where jobs run.
     """
     commit = _git(project, "rev-parse", "HEAD")
     content = {
@@ -24,6 +32,7 @@ def describe_start(path: str | Path, command: str, project: str | Path, snakemak
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "user": _user(),
         "snakemake": snakemake,
+        "packages": dict(packages),
     }
     if commit:
         changed = bool(_git(project, "status", "--porcelain"))

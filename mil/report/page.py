@@ -45,6 +45,7 @@ def write_report(
     distributions: Mapping[str, Paths],
     alarms: Paths,
     citation: str | Path,
+    run: str | Path,
     version: str,
     note: str = "",
     speeds: str | Path = "",
@@ -74,6 +75,7 @@ def write_report(
         the same name lies beside each SVG.
     alarms : ``alarms.csv`` of each experiment.
     citation : CITATION.cff of this software.
+    run : JSON of the last start, see ``mil.provenance.start``; of it the page has the packages.
     version : of this software, with a digest of its code.
     note : sentence for the top of the page, e.g. that the cohort is simulated; may be empty.
     speeds : folder with ``<encoder>/<slide>.json``, how fast each slide was encoded.
@@ -98,6 +100,7 @@ def write_report(
         left_out=left_out,
         followed=followed,
         citation=citation,
+        run=run,
         version=version,
         note=note,
         speeds=speeds,

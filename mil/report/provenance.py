@@ -5,26 +5,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
 from wsi.storage import read_attributes
-
-PACKAGES = (
-    "torch",
-    "timm",
-    "numpy",
-    "scipy",
-    "pandas",
-    "h5py",
-    "openslide-python",
-    "openslide-bin",
-    "opencv-python-headless",
-    "matplotlib",
-)
 
 
 @dataclass(frozen=True)
@@ -127,17 +113,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def config_text(config: Mapping[str, Any]) -> str:
     """Return the portable configuration as YAML."""
     return yaml.safe_dump(portable(config), sort_keys=False, allow_unicode=True)
-
-
-def package_versions() -> list[tuple[str, str]]:
-    """Return the versions of the packages that are installed here."""
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append((package, version(package)))
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the report says of a run whatever it predicts: slides, exclusions, encoders, software."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def run_facts(
     known: str = "follow-up",
     unit: str = "patient",
     citation: str | Path,
+    run: str | Path,
     version: str,
     note: str,
     speeds: str | Path,
@@ -86,7 +88,7 @@ def run_facts(
         "version": version,
         "config_hash": provenance.config_hash(config),
         "config_text": provenance.config_text(config),
-        "packages": provenance.package_versions(),
+        "packages": json.loads(Path(run).read_text())["packages"],
         "works": provenance.works_to_cite(citation),
         "weight_warnings": [
             *provenance.mixed_weights(slide_facts["made_by"]),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mil.bags import Bag
+from mil.bags import Bag, select
 from mil.seeds import seed_for
 
 DIGITS = 9  # at which M (1 - ratio) is cut off: 10 (1 - 0.8) is 2, not 1.9999999999999996
@@ -46,27 +46,4 @@ def zeroed(bag: Bag, rows: Tensor) -> Bag:
     return replace(bag, features=features)
 
 
-def discarded(bag: Bag, rows: Tensor) -> Bag:
-    """Return the bag of these rows alone; of its graph the edges among them are left."""
-    n = len(bag.features)
-    place = torch.full((n,), -1, dtype=torch.int64, device=rows.device)
-    place[rows] = torch.arange(len(rows), device=rows.device)
-
-    def among(edges: Tensor | None) -> Tensor | None:
-        if edges is None:
-            return None
-        moved = place[edges]  # [2, E]
-        return moved[:, (moved >= 0).all(0)]
-
-    return replace(
-        bag,
-        features=bag.features[rows],
-        offsets=torch.tensor([0, len(rows)], device=bag.offsets.device),
-        coords=None if bag.coords is None else bag.coords[rows],
-        cluster=None if bag.cluster is None else bag.cluster[rows],
-        edge_index=among(bag.edge_index),
-        edge_latent=among(bag.edge_latent),
-    )
-
-
-MODES = {"zero": zeroed, "discard": discarded}
+MODES = {"zero": zeroed, "discard": select}

@@ -53,6 +53,8 @@ class TrainingSettings:
     precision : of the model and the discriminator in training: ``float32``, ``bfloat16``,
         ``float16`` or ``auto``, see ``choose_precision``. Heads, losses, parameters, validation and
         predictions are never in less than float32.
+    annealing : how the weights of a model's own penalties change, by their names, see
+        ``mil.annealing``; those that are not named have weight 1.
     legacy : ways of AdvMIL's code to train in, names of ``LEGACY``.
     """
 
@@ -73,6 +75,7 @@ class TrainingSettings:
     sample: float | None = None
     balanced: bool = False
     precision: str = "auto"
+    annealing: dict[str, Any] = field(default_factory=dict)
     legacy: list[str] = field(default_factory=list)
 
     @classmethod

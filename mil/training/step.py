@@ -6,7 +6,7 @@ holds the activations of one, and the gradients add up to those of the whole win
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
+from mil.annealing import Annealing
 from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
@@ -55,6 +56,7 @@ class Stepper:
     l1 : weight of the sum of absolute parameters of the network.
     noise : generator of the head's noise.
     optimiser : of the network, ``adam`` or ``adamw``.
+    annealing : schedules of the weights of the model's penalties, by name; 1 without.
     precision : what model and discriminator compute in; parameters, heads and losses are float32.
         Losses in float16 are scaled up, so that small gradients are not lost, and an update whose
         gradients overflow is left out (Micikevicius et al., ICLR 2018).
@@ -71,6 +73,7 @@ class Stepper:
         noise: torch.Generator,
         optimiser: str = "adam",
         precision: torch.dtype = torch.float32,
+        annealing: Mapping[str, Annealing] | None = None,
     ) -> None:
         self.device = next(network.parameters()).device
         self.precision = precision
@@ -79,6 +82,8 @@ class Stepper:
         self.discriminator = discriminator
         self.l1 = l1
         self.noise = noise
+        self.annealing = annealing or {}
+        self.steps = 0  # of the network's optimiser so far
         self.optimiser = adam(network, learning_rate, weight_decay, optimiser)
         if discriminator is not None:
             self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
@@ -90,6 +95,8 @@ class Stepper:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "noise": self.noise.get_state(),
+            "remembered": self.network.model.remembered(),
+            "steps": self.steps,
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
@@ -103,6 +110,8 @@ class Stepper:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.noise.set_state(state["noise"])
+        self.network.model.remember(state["remembered"])
+        self.steps = state["steps"]
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
@@ -139,7 +148,7 @@ class Stepper:
         # No gradient comes of a pair without an event; a NaN would get through all the same.
         observed, event = head.scaled(labels).nan_to_num(), labels.event
         seen, patients = max(int(event.sum()), 1), len(event)
-        noise = self._noise(labels)
+        noise = self._noise(labels, draws=1)
         self.network.eval()
         self.discriminator.train()
         self.discriminator_optimiser.zero_grad()
@@ -173,7 +182,7 @@ class Stepper:
     def improve_network(self, window: Window, labels: Labels | Targets, record: StepRecord) -> None:
         """Improve the network on its loss and, if it has an opponent, against it (in eval mode)."""
         head = self.network.head
-        noise = self._noise(labels)
+        noise = self._noise(labels, head.training_draws)
         self.network.train()
         self.optimiser.zero_grad()
         model, known = self.network.model, int(labels.known.sum())
@@ -198,8 +207,9 @@ class Stepper:
                 told = self._told(output.cpu(), _on_cpu(embedding.auxiliary), part)
                 loss = (int(part.known.sum()) / known) * told.to(device)
                 supervised += loss.item()
-            for penalty in embedding.penalties.values():
-                loss = loss + share * at_least_single(penalty).mean()
+            for name, penalty in embedding.penalties.items():
+                weight = share * self._weight(name)
+                loss = loss + weight * at_least_single(penalty).mean()
             classes = head.classes(part).to(device)
             of_instances = model.instance_loss(embedding, bag, classes)
             if of_instances is not None:
@@ -221,6 +231,7 @@ class Stepper:
         self.scaler.unscale_(self.optimiser)
         add_l1_gradient(self.network, self.l1)
         self._update(self.optimiser, record)
+        self.steps += 1
         for one in seen:
             model.observe(*one)
 
@@ -277,6 +288,11 @@ class Stepper:
         parts = other.split([len(one.logits) for one in others])
         return deque(zip(slope.split(sizes), parts, strict=True)), loss.item()
 
+    def _weight(self, penalty: str) -> float:
+        """Return what a penalty of the model weighs in this step."""
+        schedule = self.annealing.get(penalty)
+        return 1.0 if schedule is None else schedule.weight(self.steps)
+
     def _mixed(self) -> torch.autocast:
         """Compute in the chosen precision what can be; what must not be stays in float32."""
         low = self.precision != torch.float32
@@ -294,9 +310,9 @@ class Stepper:
         for places, bag in with_places(window):
             yield places, self.network.scaled(bag)
 
-    def _noise(self, labels: Labels | Targets) -> Tensor:
-        """Return fresh noise [B, 1, W], drawn on the CPU so that every device sees the same."""
-        return self.network.head.noise(len(labels), 1, self.noise)
+    def _noise(self, labels: Labels | Targets, draws: int) -> Tensor:
+        """Return fresh noise [B, S, W], drawn on the CPU so that every device sees the same."""
+        return self.network.head.noise(len(labels), draws, self.noise)
 
 
 def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:

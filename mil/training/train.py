@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from mil.annealing import annealings
 from mil.bag_folder import BagFolder
 from mil.feature_origin import feature_origin
 from mil.heads import HEADS
@@ -146,6 +147,7 @@ def train_model(
             noise=torch.Generator().manual_seed(seed_for(seed, *name, "noise")),
             optimiser=settings.optimiser,
             precision=precision,
+            annealing=annealings(settings.annealing, experiment["model"], network.model.penalties),
         )
         order = torch.Generator().manual_seed(seed_for(seed, *name, "order"))
         torch.manual_seed(seed_for(seed, *name, "dropout"))
@@ -242,6 +244,7 @@ def train_model(
         fold_index=fold_index,
         chosen_epoch=chosen.epoch,
         precision=str(precision).removeprefix("torch."),
+        torch=str(torch.__version__),
     )
     write_history(history, epochs, task.score)
     checkpoint.remove()

@@ -12,7 +12,8 @@ import pytest
 from demo.cohort import make_cohort
 from demo.null import check_null
 from demo.truth import check_results, patch_shares
-from wsi.storage import Outcome, save_npz, write_h5
+from mil.slide_scores import SlideScores, write_slide_scores
+from wsi.storage import Outcome, write_h5
 
 PATCH = 128  # level-0 px: 8 pixels of the mask
 
@@ -29,7 +30,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def invent(results, demo, risk_of, attention_of):
+def invent(results, demo, risk_of, attention_of, contribution_of=lambda attention: None):
     """Write features and one experiment of two folds, from functions of the truth."""
     truth = {row["patient_id"]: row for row in read(demo / "truth.csv")}
     labels = read(demo / "patients.csv")
@@ -57,7 +58,11 @@ def invent(results, demo, risk_of, attention_of):
                         {"width0": 2048, "height0": 2048, "footprint0": PATCH},
                     )
         (folder / "config.yaml").write_text("experiment: {encoder: resnet50}\n")
-        save_npz(folder / "attention.npz", **attention)
+        scores = {
+            slide: SlideScores(one, contribution_of(one), towards=("risk",))
+            for slide, one in attention.items()
+        }
+        write_slide_scores(folder / "attention.npz", scores)
     (results / "features/another").mkdir()  # the model says which encoder is its own
     (results / "models/abmil.permuted0").mkdir()  # not of this comparison
     (results / "evaluation").mkdir()
@@ -118,6 +123,21 @@ def test_reversed_attention_does_not_pass(tmp_path, demo):
     assert found.attention_auroc == 0.0
     assert found.p_value == 1.0
     assert not found.passed
+
+
+def test_contributions_are_compared_where_there_are_any(tmp_path, demo):
+    def against(attention):
+        return -attention[:, None]
+
+    found = check_results(invent(tmp_path, demo, float, lambda share: share, against), demo)
+    assert (found.attention_auroc, found.contribution_auroc) == (1.0, 0.0)
+    assert "contribution AUROC 0.000" in found.text()
+
+
+def test_models_without_contributions_are_checked_without(tmp_path, demo):
+    found = check_results(invent(tmp_path, demo, float, lambda share: share), demo)
+    assert found.contribution_auroc is None
+    assert "contribution" not in found.text()
 
 
 def test_useless_risk_does_not_pass(tmp_path, demo):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from mil.bags import Bag
+from mil.models import MODELS, model_names
 
 
 def example_bag(instances=64, width=24, seed=0, name="A"):
@@ -33,6 +34,43 @@ def reordered(bag, order):
         edge_latent=place[bag.edge_latent],
         cluster=bag.cluster[order],
     )
+
+
+def pairs(*heads):
+    """Every model with each of the heads; without a layer of its own noise has nowhere to go."""
+    return [
+        (model, head)
+        for model in model_names()
+        for head in heads
+        if not (head == "adversarial" and MODELS.find(model).gives_outputs)
+    ]
+
+
+SMALL_MODELS = {
+    "camil": {"hidden": 32, "heads": 4, "keys": 16},
+    "esat": {"hidden": 32, "heads": 4},
+    "gtp": {"clusters": 8, "layers": 1},
+    "iib_mil": {"hidden": 16, "stages": 1},
+    "setmil": {"reduced": 16, "pyramid": 16, "layers": 1, "heads": 4},
+    "sm_transformer_abmil": {"hidden": 32, "heads": 4},
+    "transformer_abmil": {"hidden": 32, "heads": 4},
+    "transformer_prob_smooth_abmil": {"hidden": 32, "heads": 4},
+    "transmil": {"hidden": 32, "heads": 4},
+    "vaeabmil": {"sizes": "32-16"},
+}
+"""Options by which large models are quick, for tests of what surrounds them."""
+
+
+def every_term(model, bag, outputs):
+    """The sum of all that a step may descend, with a smooth loss of the outputs."""
+    embedding = model(bag)
+    loss = embedding.vector.square().sum()
+    for penalty in embedding.penalties.values():
+        loss = loss + penalty.sum()
+    if embedding.auxiliary is not None:
+        loss = loss + embedding.auxiliary.logits.square().sum()
+    of_instances = model.instance_loss(embedding, bag, torch.arange(len(bag)) % outputs)
+    return loss if of_instances is None else loss + of_instances.sum()
 
 
 def golden_input(p, width=1024):

@@ -10,7 +10,7 @@ import pandas as pd
 from mil.config import load_config
 from mil.distributions.draw import FIGURES
 from wsi.slide_table import COLUMNS
-from wsi.storage import Outcome, save_npz, write_h5
+from wsi.storage import Outcome, save_npz, write_h5, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIDE, FOOTPRINT = 4096, 512  # of a slide and of a fine patch, level-0 pixels
@@ -51,6 +51,7 @@ def write_results(folder, weights="random:0", experiments=("plain", "timed")):
         _write_experiment(root, name, timed=name != "plain", shift=number)
     _write_comparison(root, experiments)
     evaluation = root / "evaluation"
+    write_json(root / "logs/start.json", {"packages": {"numpy": "2.5.5", "torch": "2.15.0"}})
     return {
         "report": root / "report.html",
         "config": configuration(experiments),
@@ -75,6 +76,7 @@ def write_results(folder, weights="random:0", experiments=("plain", "timed")):
         },
         "alarms": [evaluation / name / "alarms.csv" for name in experiments],
         "citation": REPOSITORY / "CITATION.cff",
+        "run": root / "logs/start.json",
         "version": "0.1.0 (commit abc1234)",
     }
 

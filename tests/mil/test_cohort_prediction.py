@@ -13,6 +13,7 @@ from mil.cohort_evaluation import evaluate_predicted
 from mil.cohort_prediction import predict_cohort
 from mil.ensemble import join_models
 from mil.problems import InputError
+from mil.slide_scores import read_attention
 from mil.stored_curves import read_curves
 from mil.survival.metrics.concordance import harrell_c
 from wsi.storage import load_npz
@@ -95,7 +96,7 @@ def test_a_patient_is_predicted_as_by_its_fold(root, head, caplog):
 
 
 def test_attention_of_every_patient_is_kept(root):
-    attention, _ = load_npz(predict(root, "nll").attention)
+    attention = read_attention(predict(root, "nll").attention)
     assert len(attention) == 32
     both = attention["P000-0"].sum() + attention["P000-1"].sum()
     assert both == pytest.approx(1, abs=1e-5)

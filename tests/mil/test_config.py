@@ -20,6 +20,8 @@ from mil.config import (
     running,
 )
 from mil.config_encoders import OF_NETWORK, OF_WEIGHTS, TORCHSCRIPT, WEIGHTS, WITH_NETWORK
+from mil.config_presets import presets_of, with_presets
+from mil.schema_sentences import schema_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "schemas/config.schema.yaml"
@@ -97,7 +99,7 @@ def test_every_block_refuses_unknown_keys():
     for path, node in KEYS:
         if "properties" in node or node.get("type") == "object" or "$ref" in node:
             *_, last = path
-            if last == "encoders" or not isinstance(value_at(config, path), dict):
+            if last in ("encoders", "annealing") or not isinstance(value_at(config, path), dict):
                 continue
             raw = copy.deepcopy(DEMO_RAW)
             value_at(raw, path)["zzz"] = 1
@@ -339,6 +341,12 @@ def test_without_a_slide_table_nothing_is_trained():
             "classes, cox, nll, ordinal, regression, time; did you mean cox?",
         ),
         (
+            {"experiments": [{"name": "a", "model": "abmil", "head": "adversarial",
+                              "head_options": {"norm": "crps"}}]},
+            "config.yaml: experiments[0].head_options.norm is crps, but training_draws is 1; it "
+            "compares the draws of a patient, so take 2 or more (16 is good).",
+        ),
+        (
             {"experiments": [{"name": "a/b", "model": "abmil", "head": "cox"}]},
             "config.yaml: experiments[0].name is the text 'a/b'; it must be letters, digits, dots, "
             "dashes and underscores, beginning with a letter or a digit.",
@@ -555,9 +563,111 @@ def test_options_of_the_schema_are_those_of_the_classes():
         for name in registry.names():
             taken = list(inspect.signature(registry.find(name)).parameters.values())[given:]
             options = schema["$defs"][kind][name]["properties"]
-            assert {p.name: p.default for p in taken} == {
+            assert {p.name: p.default for p in taken if p.name != "outputs"} == {  # the head's
                 key: option["default"] for key, option in options.items()
             }, name
+
+
+def test_models_that_give_outputs_are_told_in_the_schema():
+    from mil.models import MODELS
+
+    for name in MODELS.names():
+        told = schema["$defs"]["models"][name].get("gives_outputs", False)
+        assert told == MODELS.find(name).gives_outputs, name
+
+
+def test_noise_needs_a_layer():
+    entry = {"name": "a", "model": "clam_mb", "head": "adversarial"}
+    assert problems({"experiments": [entry]}) == [
+        "config.yaml: experiments[0].head is adversarial, but model clam_mb gives outputs itself "
+        "and leaves no layer for noise; take head: time, or a model that gives a vector (abmil)."
+    ]
+
+
+def test_penalties_of_the_schema_are_those_of_the_models():
+    from mil.models import MODELS
+
+    for name in MODELS.names():
+        told = schema["$defs"]["models"][name].get("penalties", [])
+        assert tuple(told) == MODELS.find(name).penalties, name
+
+
+def test_presets_of_the_schema_are_those_of_the_models():
+    from mil.models import MODELS
+
+    for name in MODELS.names():
+        known = {
+            preset: {"model_options": dict(form.options), "training": dict(form.training)}
+            for preset, form in MODELS.find(name).presets.items()
+        }
+        assert presets_of(name, schema) == known, name
+
+
+EVERY_PRESET = [
+    (model, preset) for model in schema["$defs"]["models"] for preset in presets_of(model, schema)
+]
+
+
+@pytest.mark.parametrize(("model", "preset"), EVERY_PRESET)
+def test_a_preset_stands_for_options_and_training(model, preset):
+    entry = {"name": "a", "model": model, "head": "cox", "preset": preset}
+    config = load_config({"training": {"epochs": 7}, "experiments": [entry]}, SCHEMA)
+    assert load_config(config, SCHEMA) == config
+    made, form = experiments(config)["a"], schema["$defs"]["models"][model]["presets"][preset]
+    assert made["model_options"] == form["model_options"]
+    usual = {k: v for k, v in config["training"].items() if k in made["training"]}
+    assert made["training"] == usual | form["training"]
+
+
+def test_what_an_experiment_says_itself_wins_over_its_preset():
+    config = load_config(
+        {
+            "experiments": [
+                {"name": "a", "model": "abmil", "head": "cox", "preset": "paper",
+                 "training": {"epochs": 3}, "model_options": {"hidden": 9},
+                 "grid": {"model_options.attention": [5, 6]}},
+                {"name": "b", "model": "abmil", "head": "cox", "preset": None},
+            ]
+        },
+        SCHEMA,
+    )  # fmt: skip
+    made = experiments(config)
+    assert list(made) == ["a.attention_5", "a.attention_6", "b"]
+    assert made["a.attention_6"]["model_options"] == {
+        "hidden": 9, "out": None, "attention": 6, "gated": False, "dropout": 0.0,
+    }  # fmt: skip
+    training = made["a.attention_6"]["training"]
+    assert (training["epochs"], training["learning_rate"]) == (3, 5e-4)
+    assert "preset" not in made["b"]
+    assert made["b"]["model_options"] == {}
+
+
+def test_a_preset_that_is_none_is_a_sentence():
+    def told(**entry):
+        raw = {"name": "a", "model": "abmil", "head": "cox"} | entry
+        return problems({"experiments": [{"name": "b", "model": "abmil", "head": "nll"}, raw]})
+
+    assert told(preset="papr") == [
+        "config.yaml: experiments[1].preset is papr, but model abmil has paper, torchmil, wsi; "
+        "did you mean paper?"
+    ]
+    assert told(preset="paper", model="esat") == [
+        "config.yaml: experiments[1].preset is paper, but model esat has none."
+    ]
+    assert told(preset="paper", grid={"model": ["abmil", "dsmil"]}) == [
+        "config.yaml: experiments[1].preset is paper, but its grid has several models; a preset is "
+        "of one, so write an experiment for each."
+    ]
+    assert "it must be text or empty" in told(preset=3)[0]
+
+
+def test_a_key_of_training_that_a_preset_makes_up_is_a_sentence():
+    broken = copy.deepcopy(schema)
+    broken["$defs"]["models"]["abmil"]["presets"]["paper"]["training"]["epoch"] = 3
+    entries = [{"name": "a", "model": "abmil", "head": "cox", "preset": "paper"}]
+    found, wrong = schema_problems({"experiments": with_presets(entries, broken)}, broken)
+    assert found == ["unknown key experiments[0].training.epoch; did you mean epochs?"]
+    assert wrong == {"experiments"}
 
 
 def test_training_defaults_are_those_of_the_trainer():

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 from results_tree import heatmap_inputs, write_results
 
-from mil.heatmap_picture import COLOURS, OPACITY, Panel, overlay, round_length
+from mil.heatmap_picture import OPACITY, Panel, overlay, round_length
 from mil.heatmaps import (
     TestPatient,
     draw_heatmaps,
-    percentile_within,
     read_test_patients,
     spread,
 )
+from mil.score_maps import ORDERED, ScoreMap
+from mil.slide_scores import SlideScores, write_slide_scores
 from wsi.grid import children
 from wsi.storage import load_npz, save_npz
 
@@ -58,13 +59,6 @@ def test_risk_percentile_is_within_the_test_part_of_the_fold(inputs):
     assert (found["P4"].group, found["P4"].n) == ("test patients of fold 1", 2)
 
 
-def test_attention_percentile_depends_on_order_alone_and_ties_share_one():
-    values = np.array([0.1, 0.4, 0.2, 0.2])
-    np.testing.assert_allclose(percentile_within(values), [12.5, 87.5, 50, 50])
-    np.testing.assert_allclose(percentile_within(np.exp(9 * values)), percentile_within(values))
-    np.testing.assert_allclose(percentile_within(np.full(5, 0.2)), 50)
-
-
 def panel(**changes):
     given = {
         "thumbnail": Path("none"),
@@ -73,18 +67,22 @@ def panel(**changes):
         "footprint": 500.0,
         "extent": (1000.0, 2000.0),
         "mpp": 0.5,
-        "percentile": np.array([0.0, 100.0]),
+        "maps": (),
         "caption": "",
     }
     return Panel(**(given | changes))
 
 
+def places(*values):
+    return ScoreMap("attention", np.array(values), ORDERED, ("", "", ""), "")
+
+
 def test_a_patch_is_coloured_at_its_true_place():
     picture = np.full((200, 100, 3), 200, np.uint8)
-    covered = overlay(picture, panel())
+    covered = overlay(picture, panel(), places(0.0, 1.0))
 
     def mixed(share):
-        colour = np.array(COLOURS(share)[:3]) * 255
+        colour = np.array(ORDERED(share)[:3]) * 255
         return np.rint(200 * (1 - OPACITY) + colour * OPACITY).astype(np.uint8)
 
     assert (covered[:50, :50] == mixed(0.0)).all()
@@ -96,9 +94,11 @@ def test_a_patch_is_coloured_at_its_true_place():
 
 def test_a_patch_smaller_than_a_pixel_and_one_over_the_edge_are_drawn():
     picture = np.full((20, 10, 3), 200, np.uint8)
-    tiny = overlay(picture, panel(footprint=1.0, coords=np.array([[0, 0], [990, 1990]])))
+    tiny = overlay(
+        picture, panel(footprint=1.0, coords=np.array([[0, 0], [990, 1990]])), places(0, 1)
+    )
     assert (tiny[0, 0] != 200).any()
-    over = overlay(picture, panel(coords=np.array([[-100, -100], [900, 1900]])))
+    over = overlay(picture, panel(coords=np.array([[-100, -100], [900, 1900]])), places(0, 1))
     assert (over[-1, -1] != 200).any()
 
 
@@ -109,11 +109,26 @@ def test_patches_that_overlap_cover_their_union():
         coords=children(np.array([[0, 0]]), 32),
         footprint=128.0,
         extent=(512.0, 512.0),
-        percentile=np.linspace(0, 100, 16),
     )
-    covered = (overlay(picture, block) != 200).any(axis=2)
+    covered = (overlay(picture, block, places(*np.linspace(0, 1, 16))) != 200).any(axis=2)
     assert covered[:112, :112].all()
     assert covered.sum() == 112**2
+
+
+def test_where_patches_overlap_the_mean_is_shown():
+    picture = np.full((100, 100, 3), 200, np.uint8)
+    three = panel(coords=np.array([[0, 0], [250, 0], [250, 0]]), extent=(1000.0, 1000.0))
+    covered = overlay(picture, three, places(0.3, 0.6, 0.9))
+    alone = overlay(picture, panel(coords=np.array([[0, 0]]), extent=(1000, 1000)), places(0.6))
+    np.testing.assert_array_equal(covered[:50, 25:50], alone[:50, 25:50])  # (0.3 + 0.6 + 0.9) / 3
+    assert (covered[10, 60] != covered[10, 40]).any()
+
+
+def test_a_patch_without_a_value_is_left_as_it_is():
+    picture = np.full((200, 100, 3), 200, np.uint8)
+    covered = overlay(picture, panel(), places(np.nan, 1.0))
+    assert (covered[:50, :50] == 200).all()
+    assert (covered[100:150, 50:] != 200).any()
 
 
 @pytest.mark.parametrize(("most", "length"), [(1234, 1000), (999, 500), (250, 200), (0.3, 0.2)])
@@ -137,11 +152,50 @@ def test_bright_patches_are_where_attention_is_high(inputs):
     """The patches of the right coarse patch have all the higher attention in these files."""
     draw_heatmaps(**inputs, slides=1)
     picture = cv2.cvtColor(cv2.imread(str(inputs["heatmaps"])), cv2.COLOR_BGR2RGB).astype(int)
-    top, left, side = 90, 572, 540  # where the covered slide stands
+    top, left, side = 114, 572, 540  # where the covered slide stands
     covered = picture[top : top + side, left : left + side]
     last, first = covered[230, 500], covered[20, 30]  # rows 31 and 0 of the feature file
     assert last[0] > first[0] + 60  # viridis: yellow has red, violet little
     assert np.ptp(covered[400, 270]) < 10  # no patch here: grey
+
+
+def test_contributions_have_a_column_of_their_own(inputs):
+    """Red where they raise the risk, blue where they lower it, beside the attention."""
+    path = inputs["attention"][0]
+    arrays, _ = load_npz(path)
+    signed = {
+        slide: SlideScores(one, np.linspace(-1, 1, 32)[:, None], towards=("risk",))
+        for slide, one in arrays.items()
+    }
+    draw_heatmaps(**inputs, slides=1)
+    before = cv2.imread(str(inputs["heatmaps"]))
+    write_slide_scores(path, signed)
+    draw_heatmaps(**inputs, slides=1)
+    picture = cv2.cvtColor(cv2.imread(str(inputs["heatmaps"])), cv2.COLOR_BGR2RGB).astype(int)
+    assert picture.shape[1] == before.shape[1] + 540 + 16
+    covered = picture[114 : 114 + 540, 1128 : 1128 + 540]
+    last, first = covered[230, 500], covered[20, 30]
+    assert last[0] > last[2] + 60
+    assert first[2] > first[0] + 60
+    assert np.ptp(covered[400, 270]) < 10
+
+
+def test_evidence_has_no_shares(inputs, monkeypatch):
+    cohort = pd.read_csv(inputs["cohort"])
+    cohort.loc[cohort["slide_id"] == "S5", "patient_id"] = "P1"
+    cohort.to_csv(inputs["cohort"], index=False)
+    arrays, _ = load_npz(inputs["attention"][0])
+    arrays["S1"] = np.full(32, 2.0)  # more in all, but no patch as strong as the strongest of S5
+    arrays["S5"] = np.where(np.arange(32) == 3, 5.0, -9.0)
+    evidence = {slide: SlideScores(one, kind="evidence") for slide, one in arrays.items()}
+    write_slide_scores(inputs["attention"][0], evidence)
+    drawn = []
+    monkeypatch.setattr(
+        "mil.heatmaps.draw_panels", lambda title, panels, path: drawn.extend(panels)
+    )
+    draw_heatmaps(**inputs, slides=1)
+    assert "Slide S5, the highest score on the patient's 2 slides" in drawn[0].caption
+    assert [one.title for one in drawn[0].maps] == ["score"]
 
 
 def test_of_several_slides_the_one_with_most_attention_is_drawn(inputs, monkeypatch):
@@ -180,7 +234,7 @@ def test_nothing_to_draw_is_a_picture_that_says_so(inputs, monkeypatch):
     told = []
     monkeypatch.setattr("mil.heatmaps.draw_message", lambda text, path: told.append(text))
     draw_heatmaps(**inputs, slides=0)
-    assert told == ["plain: no attention heatmap, since none was asked for."]
+    assert told == ["plain: no heatmap, since none was asked for."]
     monkeypatch.undo()
     draw_heatmaps(**inputs, slides=0)
     assert cv2.imread(str(inputs["heatmaps"])) is not None

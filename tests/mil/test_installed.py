@@ -55,3 +55,19 @@ def test_missing_packages_stop_and_the_mend_is_told(checked, tmp_path):
     assert told.startswith("This Python lacks torch, opencv-python-headless,")
     assert f"pip install -r {tmp_path / 'requirements.lock'}`" in told
     assert "--use-conda" in told
+
+
+def test_versions_are_those_of_where_jobs_run(tmp_path, monkeypatch):
+    def version(name):
+        if name == "numpy":
+            return "2.4.0"
+        raise PackageNotFoundError(name)
+
+    (tmp_path / "requirements.lock").write_text(LOCK)
+    monkeypatch.setattr(installed, "version", version)
+    assert installed.versions_of_jobs(tmp_path, here=True) == {"numpy": "2.4.0"}
+    assert installed.versions_of_jobs(tmp_path, here=False) == {
+        "torch": "2.15.0",
+        "numpy": "2.5.5",
+        "opencv-python-headless": "5.0",
+    }

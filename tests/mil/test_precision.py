@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from examples import example_bag
+from examples import example_bag, pairs
 from synthetic_cohort import run, write_cohort
 from test_step import APART, BAG, EVENT, TIME, changed, gradients, state, stepper
 from test_training import QUICK, SMALL, c_index
@@ -50,7 +50,7 @@ def test_long_sums_do_not_stand_still(half):
 def test_a_large_bag_has_nearly_the_same_vector(name, half):
     torch.manual_seed(0)
     model = build_model(name, 24).eval()
-    bag = example_bag(16 * 300)
+    bag = example_bag(16 * 150)  # more than the 2048 at which sums in float16 stand still
     with torch.no_grad():
         right = model(bag)
         with torch.autocast("cpu", half):
@@ -156,7 +156,7 @@ def test_automatic_precision(monkeypatch):
 def test_a_gpu_learns_in_any_precision(tmp_path, model, precision):
     cohort = write_cohort(tmp_path, patients=60)
     keys = {**QUICK, "precision": precision, "device": "cuda", "epochs": 25}
-    for head in head_names("survival"):
+    for head in [head for name, head in pairs(*head_names("survival")) if name == model]:
         predictions, _ = run(cohort, head, model=model, out=head, **keys)
         assert np.isfinite(predictions["risk"]).all()
         if model in ("abmil", "patchgcn"):

@@ -3,11 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from synthetic_cohort import run, write_cohort
 
-from mil.prediction import predict_fold
+from mil.bag_folder import BagFolder
+from mil.contributions import contributions
+from mil.prediction import load_network, predict_fold, prediction_noise
+from mil.slide_scores import read_attention, read_slide_scores
 from mil.stored_curves import read_curves
 from mil.survival.breslow import breslow_baseline
 from mil.survival.curves import curves_of_cox
@@ -110,7 +114,7 @@ def test_a_collapse_on_the_test_part_is_an_alarm(cohort, caplog):
 
 
 def test_attention_of_test_patients_sums_to_one_over_their_slides(cohort):
-    attention, _ = load_npz(cohort / "out/attention.npz")
+    attention = read_attention(cohort / "out/attention.npz")
     fold = pd.read_csv(cohort / "fold0.csv")
     tests = fold.loc[fold["part"] == "test", "patient_id"]
     assert sorted(attention) == sorted(f"{p}-{s}" for p in tests for s in (0, 1))
@@ -139,3 +143,23 @@ def test_a_patient_is_predicted_the_same_without_the_others(cohort, tmp_path):
     whole = pd.read_csv(cohort / "out/predictions.csv").set_index("patient_id")
     assert len(few) == 3
     pd.testing.assert_frame_equal(few, whole.loc[few.index])
+
+
+@pytest.mark.parametrize("out", ["out", "nll", "cox"])
+def test_contributions_of_a_test_patient_are_those_of_its_whole_bag(cohort, out):
+    """They lie beside the attention, slide by slide, with the slope of what was predicted."""
+    path = cohort / out / "attention.npz"
+    made = yaml.safe_load((cohort / out / "config.yaml").read_text())
+    network = load_network(cohort / out / "model.safetensors", made, torch.device("cpu"))
+    bags = BagFolder(cohort / "cohort.csv", cohort)
+    patient = next(iter(read_attention(path))).split("-")[0]
+    bag = bags.load([patient], ())
+    with torch.no_grad():
+        embedding = network.model(network.scaled(bag))
+    noise = prediction_noise(network, bag, made["experiment"]["training"]["draws"], made["seed"])
+    expected = contributions(network, embedding, bag.offsets, noise)
+    found = [read_slide_scores([path], f"{patient}-{s}") for s in (0, 1)]
+    assert [(one.towards, one.exact) for one in found] == [(("risk",), False)] * 2
+    stored = np.concatenate([one.contribution for one in found])
+    np.testing.assert_allclose(stored, expected.values.numpy(), rtol=1e-5, atol=1e-8)
+    assert np.abs(stored).max() > 0

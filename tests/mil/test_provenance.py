@@ -38,10 +38,13 @@ def run(tmp_path_factory):
         "slides.csv": "slide_id\nS1\n",
         "patients.csv": "patient_id\nP1\n",
         "S1.svs": "scan",
+        "results/models/a/fold0/config.yaml": "torch: 2.15.0\n",
+        "results/models/a/fold1/config.yaml": "torch: 2.14.1\n",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    describe_start(root / "logs/start.json", "snakemake --cores 2", ROOT, "9.27.1")
+    packages = {"numpy": "2.5.5", "torch": "2.15.0"}
+    describe_start(root / "logs/start.json", "snakemake --cores 2", ROOT, "9.27.1", packages)
     crate = root / "provenance/ro-crate-metadata.json"
     write_provenance(
         crate=crate,
@@ -131,11 +134,19 @@ def test_jobs_are_those_of_the_last_run(run):
     assert crate.get("#jobs-of-train_model")["name"] == "train_model: 2 jobs"
 
 
+def test_pytorch_is_that_of_the_models_though_the_report_has_none(run):
+    _, crate = run
+    software = crate.mainEntity["softwareRequirements"]
+    versions = [(entity["name"], entity["version"]) for entity in software]
+    assert versions[:3] == [("torch", "2.14.1"), ("torch", "2.15.0"), ("numpy", "2.5.5")]
+    assert versions[3][0] == "rocrate"
+
+
 def test_the_commit_is_gits(run, tmp_path):
     root, crate = run
     started = json.loads((root / "logs/start.json").read_text())
     if "commit" in started:  # a copy of the sources without .git has none
         assert len(started["commit"]) == 40
         assert crate.mainEntity["identifier"].startswith(started["commit"])
-    describe_start(tmp_path / "start.json", "snakemake", tmp_path, "9")
+    describe_start(tmp_path / "start.json", "snakemake", tmp_path, "9", {})
     assert "commit" not in json.loads((tmp_path / "start.json").read_text())

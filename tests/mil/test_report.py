@@ -63,6 +63,10 @@ def page(html):
     return Page(html)
 
 
+def test_versions_are_those_of_where_jobs_ran(html):
+    assert "numpy&nbsp;2.5.5, torch&nbsp;2.15.0." in html
+
+
 def test_the_page_loads_nothing_from_outside(html, page):
     assert not page.named("script")
     assert not page.named("link")
@@ -447,7 +451,8 @@ def test_captions_render_with_strict_variables(caption):
     wildcards = SimpleNamespace(
         experiment="abmil-cox", slide="S1", encoder="resnet50", fold="0", curve="blur"
     )
-    job = SimpleNamespace(wildcards=wildcards, params=SimpleNamespace(), config=configuration())
+    params = SimpleNamespace(task={"unit": "patient"})
+    job = SimpleNamespace(wildcards=wildcards, params=params, config=configuration())
     template = Environment(undefined=StrictUndefined).from_string(caption.read_text())
     text = template.render(snakemake=job)
     assert 2 <= len(re.findall(r"[.:](?:\s|$)", text)) <= 8

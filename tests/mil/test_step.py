@@ -1,21 +1,23 @@
 """One optimiser step: who learns from what."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from examples import example_bag
+from examples import SMALL_MODELS, example_bag, pairs
 from torch.utils.flop_counter import FlopCounterMode
 
 from mil.bags import pack
 from mil.heads import head_names
 from mil.heads.base import Labels, Targets
-from mil.models import model_names
 from mil.network import build_network
 from mil.nn import instance_linear
 from mil.nn.instance_linear import InstanceLinear
 from mil.training.step import Stepper, StepRecord, adam
 
 BAG = pack([example_bag(32, seed=i, name=str(i)) for i in range(4)])
+TARGETS = Targets.of([1, 0, 0, 1])
 TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 
 
@@ -25,6 +27,7 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
     fitted |= {"classes": ["no", "yes"], "outputs": 1, "several": False, "weights": [1.0, 1.0]}
     fitted |= {"thresholds": [0.0], "mean": 2.0, "scale": 3.0}
     experiment = {"model": model, "head": head, "head_options": options}
+    experiment["model_options"] = SMALL_MODELS.get(model, {})
     network = build_network(experiment, 24, fitted, standardise=False)
     return Stepper(
         network,
@@ -123,6 +126,24 @@ def test_the_generator_may_take_several_steps_for_one_of_its_opponent():
     assert records[0].output.equal(records[1].output)  # what the step saw before its updates
 
 
+def test_several_draws_train_the_generator_and_the_first_meets_the_opponent():
+    """One pass of the model serves them all; what the discriminator learns from is one draw."""
+    s = stepper(norm="crps", training_draws=3)
+    passes, times = [], []
+    s.network.model.register_forward_hook(lambda *_: passes.append(1))
+    s.network.head.register_forward_hook(lambda *seen: times.append(seen[-1].detach()))
+    judged = []
+    s.discriminator.time.register_forward_pre_hook(lambda _, t: judged.append(t[0][:, 0].detach()))
+    record = s.step([BAG], Labels.of(TIME, EVENT))
+    assert [t.shape for t in times] == [(4, 1), (4, 3)]
+    assert len(passes) == 2
+    assert judged[0].equal(times[0][:, 0])
+    assert judged[-1].equal(times[1][:, 0])
+    assert record.loss == s.network.head.loss(times[1], Labels.of(TIME, EVENT)).item()
+    alone = stepper(norm="crps", training_draws=3, adversarial_weight=0)
+    assert alone.step([BAG], Labels.of(TIME, EVENT)).output.shape == (4, 3)
+
+
 def test_a_window_without_a_usable_event_changes_nothing():
     s = stepper("cox")
     before = state(s.network)
@@ -164,8 +185,7 @@ def test_decay_of_adamw_is_beside_the_gradient():
     assert moved["adamw"] == pytest.approx(0.1 + 0.1 * 0.5, abs=1e-6)
 
 
-@pytest.mark.parametrize("model", model_names())
-@pytest.mark.parametrize("head", ["adversarial", "cox"])
+@pytest.mark.parametrize(("model", "head"), pairs("adversarial", "cox"))
 def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatch, model, head):
     """Both passes over a window have the same weights; the second takes the first's product."""
     states, work = [], []
@@ -181,8 +201,9 @@ def test_products_of_the_first_layer_are_made_once_and_change_nothing(monkeypatc
         kept = [m for m in s.network.modules() if getattr(m, "products", None) is not None]
         assert not kept  # memory is given back
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    first = next(m for m in s.network.model.modules() if isinstance(m, InstanceLinear))
-    assert work[0] - work[1] == 2 * (2 * 128 * first.in_features * first.out_features)
+    layers = [m for m in s.network.model.modules() if isinstance(m, InstanceLinear)]
+    spared = sum(2 * 128 * layer.in_features * layer.out_features for layer in layers)
+    assert work[0] - work[1] == 2 * spared
 
 
 APART = [example_bag(32, seed=i, name=str(i)) for i in range(4)]
@@ -233,6 +254,40 @@ def test_a_window_of_classes_in_groups_has_the_gradients_of_the_whole(head):
     own = s.network.head.loss(record.output[[0, 2]], labels.at(torch.tensor([0, 2]))).item()
     assert record.loss == pytest.approx(own, rel=1e-5)
     assert s.step([BAG], Targets.of([np.nan] * 4)).skipped
+
+
+@pytest.mark.parametrize(("model", "head"), pairs("cox", "nll", "time", "classes"))
+def test_every_term_of_every_model_is_descended(model, head):
+    """By hand, over one graph of all bags: outputs, auxiliary ones, penalties, instances."""
+    labels = TARGETS if head == "classes" else Labels.of(TIME, EVENT)
+    s, hand = stepper(head, l1=0.0, model=model), stepper(head, model=model)
+    for one in (s.network, hand.network):
+        one.double().eval()
+        one.train = lambda mode=True, one=one: one  # nothing is dropped or drawn
+    network, bag = hand.network, replace(BAG, features=BAG.features.double())
+    output, embedding = network(bag, network.head.noise(4, 1, hand.noise))
+    loss = network.model.bag_weight * network.head.loss(output, labels)
+    other = embedding.auxiliary
+    if other is not None:
+        told = network.head.loss(network.head.read(other.logits), labels.at(other.bag))
+        loss = loss + other.weight * told
+    for penalty in embedding.penalties.values():
+        loss = loss + penalty.mean()
+    of_instances = network.model.instance_loss(embedding, bag, network.head.classes(labels))
+    if of_instances is not None:
+        loss = loss + of_instances.mean()
+    network.zero_grad()
+    loss.backward()
+
+    groups = [pack(APART[:3]), APART[3]]
+    s.step([replace(one, features=one.features.double()) for one in groups], labels)
+    for name, gradient in gradients(s.network).items():
+        expected = gradients(network)[name]
+        if gradient is None:
+            assert expected is None, name
+            continue
+        expected = torch.zeros_like(gradient) if expected is None else expected
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_both_passes_of_a_comparing_loss_have_the_same_dropout():

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,30 @@ def test_permuted_labels_have_a_target_of_their_own(finished):
         f"training {name}.permuted0, fold {fold}" for name in ("advmil", "nll") for fold in (0, 1)
     }
     assert not [job for job in planned if "features" in job]
+
+
+def test_scores_of_every_test_patient_are_exported_on_request(finished):
+    planned = finished.planned("scores")
+    assert planned == {f"scores of patches by {name}" for name in ("advmil", "nll")}
+    with tempfile.TemporaryDirectory() as folder:
+        log = finished.folder / "results/logs/draw_heatmaps/nll.log"
+        command = shlex.split(log.read_text().splitlines()[0])
+        settings = [one for one in command if one.startswith(("attention=", "cohort=", "root="))]
+        subprocess.run(
+            [sys.executable, "-m", "mil", "export_scores", *settings, f"to={folder}"],
+            cwd=finished.folder,
+            check=True,
+        )
+        files = sorted(Path(folder).glob("*.geojson"))
+        folds = [
+            row for k in (0, 1) for row in rows(finished.folder / f"results/folds/fold{k}.csv")
+        ]
+        tested = {row["patient_id"] for row in folds if row["part"] == "test"}
+        cohort = rows(finished.folder / "results/cohort/resnet50.csv")
+        of_them = {row["slide_id"] for row in cohort if row["patient_id"] in tested}
+        assert {path.stem for path in files} == of_them
+        first = json.loads(files[0].read_text())["features"][0]["properties"]
+        assert list(first["measurements"])[-1] == "contribution to risk"
 
 
 def test_provenance_of_features_is_in_every_file(finished):

@@ -42,6 +42,8 @@ def test_snakemake_lint_is_clean(project):
         ("evaluate", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                       "cohort", "training", "predictions", "evaluation", "distributions",
                       "attention", "comparison"}),
+        ("scores", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
+                    "cohort", "training", "predictions", "scores"}),
         ("all", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                  "cohort", "training", "predictions", "evaluation", "distributions", "attention",
                  "comparison", "table", "report", "provenance"}),
@@ -86,17 +88,24 @@ def test_the_cluster_profile_says_what_the_default_one_says():
         for name in ("default", "slurm")
     )
     assert default == {key: slurm.get(key) for key in default}
+    grouped = re.search(r'"(prep [a-z ]+)"', (ROOT / "rules/common.smk").read_text())[1].split()
+    assert grouped == list(slurm["group-components"]), "what a node is not told"
 
 
 def test_slides_that_follow_each_other_share_a_cluster_job():
     command = [sys.executable, ROOT / "benchmarks/cluster_jobs.py", "--slides", "100"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run([*command, "--further", "50"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     counted = dict(line.split()[::-1] for line in re.findall(r"^ +\d+ \w+$", result.stdout, re.M))
     assert {name: int(number) for name, number in counted.items()} == {
-        "prep": 2, "features": 4, "graphs": 1, "clusters": 1, "train_model": 15, "predictions": 3,
-        "evaluation": 3, "make_folds": 1, "fetch_weights": 1, "list_slides": 1, "gather_cohort": 1,
-        "compare_experiments": 1, "write_report": 1, "write_provenance": 1,
+        # of 150 slides, and again of the 100 tested ones with blur and with stain
+        "prep": 3, "features": 4 + 2 * 3, "graphs": 2 + 2, "clusters": 1 + 1 + 2,
+        # of three experiments and five folds, on the cohort and on the further one
+        "train_model": 15, "predictions": 3 + 3, "evaluation": 3 + 3, "occlusion": 3 * 2,
+        "perturbed": 3, "curves": 1,
+        "make_folds": 1, "fetch_weights": 1, "list_slides": 1, "gather_cohort": 3,
+        "gather_predicted": 1, "compare_experiments": 1, "write_report": 1,
+        "write_predicted_report": 1, "write_provenance": 1,
     }  # fmt: skip
 
 

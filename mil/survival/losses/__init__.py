@@ -2,6 +2,7 @@
 
 from mil.survival.losses.adversarial import discriminator_loss, generator_loss
 from mil.survival.losses.cox import cox_loss
+from mil.survival.losses.crps import crps_loss
 from mil.survival.losses.legacy import legacy_cox_loss
 from mil.survival.losses.nll import assign_bins, fit_bins, hazards_to_survival, nll_loss
 from mil.survival.losses.ranking import ranking_loss
@@ -10,6 +11,7 @@ from mil.survival.losses.regression import recon_loss
 __all__ = [
     "assign_bins",
     "cox_loss",
+    "crps_loss",
     "discriminator_loss",
     "fit_bins",
     "generator_loss",

@@ -20,9 +20,9 @@ def recon_loss(
 
     Parameters
     ----------
-    predicted : [n], m, on the scale of ``time``.
-    time : [n].
-    event : [n], 1 = event seen, 0 = censored.
+    predicted : [n], m, on the scale of ``time``; or draws of it [n, S].
+    time : [n]; beside draws [n, 1].
+    event : like ``time``, 1 = event seen, 0 = censored.
     norm : ``l1``, or ``l2`` which squares both parts.
     alpha : takes weight from the censored part.
     gamma : margin by which a prediction should exceed a censoring time, in units of ``time``.

@@ -165,6 +165,23 @@ def test_monitored_loss_is_of_the_median_at_full_weight_of_censored_patients():
     assert head.monitored(draws, labels).item() == pytest.approx(0.125, abs=1e-6)
 
 
+SCORED = {"norm": "crps", "training_draws": 4}
+
+
+def test_score_takes_all_draws_in_training_and_for_the_choice_of_the_epoch():
+    """In training alpha takes weight from censored patients, in the choice it does not."""
+    labels = Labels.of(40 * np.array([0.3, 0.4]), np.array([1, 0]))
+    draws = torch.tensor([[0.2, 0.5, 0.9], [0.1, 0.3, 0.6]])
+    event = (0.1 + 0.2 + 0.6) / 3 - (0.3 + 0.4 + 0.7) / 6  # pairs: 3 of them, twice, of 6; halved
+    censored = (0.3 + 0.1 + 0.0) / 3 - (0.2 + 0.1 + 0.3) / 6  # the draw at 0.6 is cut off at 0.4
+    head = generator(alpha=0.5, **SCORED).head
+    assert head.loss(draws, labels).item() == pytest.approx((event + censored / 2) / 2, abs=1e-6)
+    assert head.monitored(draws, labels).item() == pytest.approx((event + censored) / 2, abs=1e-6)
+    plain = generator(training_draws=3).head
+    errors = [0.1, 0.2, 0.6, 0.3, 0.1, 0.0]
+    assert plain.loss(draws, labels).item() == pytest.approx(np.mean(errors), abs=1e-6)
+
+
 def test_wrong_options_are_sentences():
     with pytest.raises(HeadError, match="discriminator_loss is 'bce-legacy'; it must be bce"):
         generator(discriminator_loss="bce-legacy")
@@ -174,3 +191,11 @@ def test_wrong_options_are_sentences():
         generator("0-2")
     with pytest.raises(HeadError, match="output is 'relu'; it must be softplus, sigmoid, exp"):
         generator(output="relu")
+    with pytest.raises(HeadError, match="norm is 'l3'; it must be l1, l2, crps"):
+        generator(norm="l3")
+    with pytest.raises(HeadError, match="norm is crps, but training_draws is 1; it compares"):
+        generator(norm="crps")
+    with pytest.raises(HeadError, match="noise is 0-0, so that there is one draw; give"):
+        generator("0-0", **SCORED)
+    with pytest.raises(HeadError, match=r"gamma is 0\.1; the score has no margin"):
+        generator(gamma=0.1, **SCORED)

@@ -13,7 +13,8 @@ from mil.bags import Bag
 from mil.heads import build_head
 from mil.models import build_model
 from mil.network import Network
-from mil.nn.attention import AttentionPool
+from mil.nn.lenet import LeNet
+from mil.nn.segments import segment_softmax
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden"
 NAMES = {
@@ -54,48 +55,70 @@ def test_values_of_the_original_generator(noise, parameters, values):
 
 
 @pytest.mark.parametrize("gated", [False, True])
-def test_values_of_the_original_attention_pooling(gated):
+@pytest.mark.parametrize("case", ["features", "images"])
+@pytest.mark.parametrize("p", [0, 1])
+def test_values_of_the_article(gated, case, p):
+    """Preset ``paper`` on features and, behind the convolutions, on images of digits."""
     path = GOLDEN / ("abmil_gated.json" if gated else "abmil.json")
     if not path.exists():
         pytest.skip(f"{path.name}: golden values of the specifications are not here")
-    case = json.loads(path.read_text())["case_features"]
+    expected = json.loads(path.read_text())[f"case_{case}"]["expected"][f"x_{p}"]
     module = nn.Module()
-    module.embed = nn.Linear(800, 500)
-    module.pool = AttentionPool(500, 128, gated)
-    module.out = nn.Linear(500, 1)
-    names = {"classifier.0": "out", "feature_extractor_part2.0": "embed"} | (
+    module.model = build_model("abmil", 800, preset="paper", gated=gated)
+    module.linear = nn.Linear(500, 1)
+    names = {"classifier.0": "linear", "feature_extractor_part2.0": "model.embed.0"} | (
         {
-            "attention_V.0": "pool.direction.0",
-            "attention_U.0": "pool.gate.0",
-            "attention_w": "pool.score",
+            "attention_V.0": "model.pool.direction.0",
+            "attention_U.0": "model.pool.gate.0",
+            "attention_w": "model.pool.score",
         }
         if gated
-        else {"attention.0": "pool.direction.0", "attention.2": "pool.score"}
+        else {"attention.0": "model.pool.direction.0", "attention.2": "model.pool.score"}
     )
-    module.double()
+    if case == "images":
+        module.lenet = LeNet()
+        names |= {f"feature_extractor_part1.{i}": f"lenet.{i}" for i in (0, 3)}
+        images = np.random.RandomState(7 + p).standard_normal((16, 1, 28, 28))
+        given = torch.from_numpy(np.maximum(images, 0))
+    else:
+        given = torch.from_numpy(golden_input(p, 800))
+    module.double().eval()
     golden_fill(module, names)
-    for p in (0, 1):
-        expected = case["expected"][f"x_{p}"]
-        h = module.embed(torch.from_numpy(golden_input(p, 800))).relu()
-        offsets = torch.tensor([0, 64])
-        z, scores = module.pool(h, offsets)
-        logit = module.out(z).item()
-        near = {"rel": 1e-5, "abs": 1e-6}
-        assert logit == pytest.approx(expected["logit"], **near)
-        z, scores = z.detach().numpy()[0], scores.detach().numpy()
-        weights = np.exp(scores) / np.exp(scores).sum()
-        attention = expected["attention"]
-        assert scores[:5] == pytest.approx(attention["raw_first5"], **near)
-        assert weights[:5] == pytest.approx(attention["normalised_first5"], **near)
-        assert weights.argmax() == attention["argmax"]
-        assert z[:5] == pytest.approx(expected["bag_embedding_first5"], **near)
-        module.zero_grad()
-        bce = nn.functional.softplus(-module.out(module.pool(h, offsets)[0])).sum()
-        bce.backward()
-        for original, norm in expected["grad_norms_bce_label1"].items():
-            layer, kind = original.rsplit(".", 1)
-            found = dict(module.named_parameters())[f"{names[layer]}.{kind}"].grad.norm().item()
-            assert found == pytest.approx(norm, rel=1e-5, abs=1e-6)
+    bag = Bag.single(module.lenet(given) if case == "images" else given)
+    assert bag.features.shape[1] == 800
+    embedding = module.model(bag)
+    logit = module.linear(embedding.vector)[0, 0]
+    near = {"rel": 1e-5, "abs": 1e-6}
+    assert logit.item() == pytest.approx(expected["logit"], **near)
+    assert embedding.vector[0, :5].tolist() == pytest.approx(
+        expected["bag_embedding_first5"], **near
+    )
+    scores = embedding.scores
+    weights = segment_softmax(scores, bag.offsets)
+    torch.testing.assert_close((weights @ embedding.pooled)[None], embedding.vector)
+    attention = expected["attention"]
+    assert scores[:5].tolist() == pytest.approx(attention["raw_first5"], **near)
+    assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **near)
+    assert weights.argmax().item() == attention["argmax"]
+    for label in (0, 1):
+        bce = nn.functional.softplus(-logit if label else logit)
+        assert bce.item() == pytest.approx(expected[f"bce_label{label}"], **near)
+    bce.backward()
+    found = dict(module.named_parameters())
+    for original, norm in expected["grad_norms_bce_label1"].items():
+        layer, kind = original.rsplit(".", 1)
+        assert found[f"{names[layer]}.{kind}"].grad.norm().item() == pytest.approx(norm, **near)
+
+
+def test_torchmils_form_pools_the_features_themselves():
+    model = build_model("abmil", 24, preset="torchmil").eval()
+    bag = Bag.single(torch.randn(16, 24))
+    embedding = model(bag)
+    assert embedding.pooled is bag.features
+    assert model.out_dim == 24
+    assert [n for n, _ in model.named_parameters()] == [
+        f"pool.{layer}.{kind}" for layer in ("direction.0", "score") for kind in ("weight", "bias")
+    ]
 
 
 def test_attention_dropout_is_off_without_dropout():

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from examples import example_bag, golden_fill, golden_input
+from golden import golden, golden_parameters, renamed, take_over
 
 from mil.bags import Bag, BagError, pack
 from mil.heads import build_head
 from mil.models import build_model
 from mil.network import Network
 from mil.nn.segments import segment_softmax
+from mil.survival.losses.cox import cox_loss
 
 NAMES = {
     "MLPs.0.0": "head.layers.0",
@@ -50,6 +52,75 @@ def test_values_of_advmils_generator(noise, parameters, values, mask_empty):
         with torch.no_grad():
             logit = head.logits(model(bag).vector, zeros)
         assert logit.item() == pytest.approx(expected, abs=2e-5)
+
+
+ORIGINAL = {
+    "embedding_net.0": "model.phi",
+    "attention.0": "model.pool.direction.0",
+    "attention.2": "model.pool.score",
+    "fc6.0": "head.layers.0",
+    "fc6.3": "head.layers.3",
+}
+
+
+def original(parameters):
+    """Preset and Cox head with the original's parameters, whose first layer is a convolution."""
+    model = build_model("deepattnmisl", 4096, preset="paper")
+    network = Network(model, build_head("cox", 64, {}, dropout=0.5), None).eval()
+    filled = golden_parameters(dict(parameters))
+    filled["embedding_net.0.weight"] = filled["embedding_net.0.weight"].flatten(1)
+    take_over(network, renamed(filled, ORIGINAL))
+    return network
+
+
+@pytest.mark.parametrize("p", [0, 1])
+@pytest.mark.parametrize(("case", "clusters"), [("all_clusters", 10), ("two_empty", 8)])
+def test_values_of_the_original(p, case, clusters):
+    file = golden("deep_attn_misl")
+    expected, network = file["expected"][f"{case} x_{p}"], original(file["parameters"])
+    near = {"rel": 1e-5, "abs": 1e-6}
+    group = torch.arange(64) % clusters
+    bag = Bag.single(torch.from_numpy(golden_input(p, 4096)), cluster=group)
+    risk, embedding = network(bag, None)
+    assert risk.item() == pytest.approx(expected["risk"], **near)
+    raw = embedding.scores[:clusters] + group.bincount().log()[:clusters]
+    assert raw.tolist() == pytest.approx(expected["attention_raw"][:clusters], **near)
+    weights = segment_softmax(embedding.scores, bag.offsets)
+    of_clusters = torch.zeros(10, dtype=torch.float64).index_add(0, group, weights)
+    assert of_clusters.tolist() == pytest.approx(expected["attention_normalised"], **near)
+    assert embedding.vector[0, :5].tolist() == pytest.approx(expected["pooled_first5"], **near)
+    risk.sum().backward()
+    check_gradients(network, expected["grad_norms_risk"])
+
+
+def check_gradients(network, expected):
+    found = dict(network.named_parameters())
+    for name, norm in expected.items():
+        gradient = found[next(iter(renamed({name: 0}, ORIGINAL)))].grad.norm().item()
+        assert gradient == pytest.approx(norm, rel=1e-5, abs=1e-6), name
+
+
+def test_loss_of_the_original():
+    """Its mean is over all patients, ours over those with an event."""
+    file = golden("deep_attn_misl")
+    network, given = original(file["parameters"]), file["cox"]
+    x = [torch.from_numpy(golden_input(p, 4096)) for p in (0, 1)]
+    bags = [
+        Bag.single(one, cluster=torch.arange(64) % clusters) for clusters in (10, 8) for one in x
+    ]
+    risk, _ = network(pack(bags), None)
+    for name, expected in given["loss"].items():
+        numbers = [
+            [float(n) for n in part.split("_") if n.isdigit()] for part in name.split("events")
+        ]
+        time, event = torch.tensor(numbers, dtype=torch.float64)
+        loss = cox_loss(risk, time, event, ties="breslow") * event.mean()
+        assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-6), name
+        if name in "grad_norms_times_5_3_9_4_events_1_1_0_1":
+            loss.backward(retain_graph=True)
+            check_gradients(network, given[f"grad_norms_{name}"])
+    total = sum(p.abs().sum().item() for p in network.parameters())
+    assert total == pytest.approx(file["l1"]["all_parameters_sum_abs"], rel=1e-6)
 
 
 def by_hand(model, bag, clusters):

@@ -4,20 +4,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from examples import example_bag, reordered
+from examples import every_term, example_bag, reordered
 from safetensors.torch import load_file, save_file
 
 from mil.bags import REGION, BagError, pack
 from mil.models import build_model, model_names
+from mil.nn.segments import segment_softmax, segment_sum
 from mil.registry import Registry, UnknownNameError
 
 WIDTH = 24
 
 
+OUTPUTS = 3
+
+
 @pytest.fixture(params=model_names())
 def model(request):
     torch.manual_seed(0)
-    return build_model(request.param, WIDTH).eval()
+    return build_model(request.param, WIDTH, outputs=OUTPUTS).eval()
 
 
 def test_packed_bags_are_the_bags_one_by_one(model):
@@ -30,6 +34,33 @@ def test_packed_bags_are_the_bags_one_by_one(model):
     torch.testing.assert_close(
         together.scores, torch.cat([one.scores for one in alone]), rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_bag_does_not_depend_on_the_others(model):
+    quiet, other, loud = (example_bag(32, WIDTH, seed) for seed in (0, 1, 1))
+    loud.features.mul_(10)
+    one, two = model(pack([quiet, other])), model(pack([quiet, loud]))
+    torch.testing.assert_close(two.vector[0], one.vector[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(two.scores[:32], one.scores[:32], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(two.vector[1], one.vector[1])
+    if one.auxiliary is not None:
+        first = one.auxiliary.bag == 0
+        torch.testing.assert_close(two.auxiliary.logits[first], one.auxiliary.logits[first])
+
+
+def test_attention_is_the_share_of_each_instance(model):
+    """Where instances are averaged, the softmax of the scores says with which weights."""
+    bag = pack([example_bag(16, WIDTH, 0), example_bag(48, WIDTH, 1)])
+    embedding = model(bag)
+    if embedding.pooled is not None:
+        shares = segment_softmax(embedding.scores, bag.offsets).unsqueeze(1) * embedding.pooled
+        found = segment_sum(shares, bag.offsets)
+        vector = model.after_pooling(found)
+        torch.testing.assert_close(vector, embedding.vector, rtol=1e-4, atol=1e-5)
+    if embedding.samples is not None:
+        assert (embedding.samples >= 0).all()
+        total = segment_sum(embedding.samples, bag.offsets)
+        torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-4, atol=1e-5)
 
 
 def test_shapes(model):
@@ -56,11 +87,12 @@ def test_order_of_instances(model):
 def test_gradient_reaches_every_parameter(model):
     model.train()
     bag = pack([example_bag(64, WIDTH, seed) for seed in range(4)])
-    embedding = model(bag)
-    loss = embedding.vector.square().sum()
-    for penalty in embedding.penalties.values():
-        loss = loss + penalty.sum()
-    loss.backward()
+    if model.observes:  # some losses begin once bags have been seen often
+        seen = model(bag).detached()
+        for _ in range(20):
+            model.observe(seen, bag, torch.arange(4) % OUTPUTS)
+    assert set(model(bag).penalties) == set(model.penalties)
+    every_term(model, bag, OUTPUTS).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None]
     # a bias just before a softmax over instances cannot matter: its gradient exists and is about 0
     still = [n for n, p in model.named_parameters() if p.ndim > 1 and not p.grad.abs().sum() > 0]
@@ -73,7 +105,7 @@ def test_evaluation_is_deterministic_and_training_is_not_needed_to_save(model, t
     before = model(bag).vector
     torch.testing.assert_close(model(bag).vector, before, rtol=0, atol=0)
     save_file(model.state_dict(), tmp_path / "m.safetensors")
-    other = build_model(model.name, WIDTH).eval()
+    other = build_model(model.name, WIDTH, outputs=OUTPUTS).eval()
     assert not torch.equal(other(bag).vector, before)
     other.load_state_dict(load_file(tmp_path / "m.safetensors"))
     torch.testing.assert_close(other(bag).vector, before, rtol=0, atol=0)

@@ -1,6 +1,7 @@
 """Patch-GCN against the values of the original modules, and what is its own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,10 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
     if not GOLDEN.exists():
         pytest.skip(f"{GOLDEN.name}: golden values of the specifications are not here")
     module = nn.Module()
-    module.model = build_model("patchgcn", 1024, num_layers=3, out=512, edge_agg=edge_agg)
-    module.rho, module.classifier = nn.Linear(512, 512), nn.Linear(512, 4)
+    module.model = build_model("patchgcn", 1024, preset="paper", edge_agg=edge_agg)
+    module.classifier = nn.Linear(512, 4)
     module.double().eval()
-    mapped = names(3, "") | {"path_rho.0": "rho", "classifier": "classifier"}
+    mapped = names(3, "") | {"path_rho.0": "model.rho.0", "classifier": "classifier"}
     golden_fill(module, mapped, norm_weights(3, ""))
 
     expected = json.loads(GOLDEN.read_text())["expected"][f"{graph} x_{p}"]
@@ -101,7 +102,7 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
     key = {"spatial": "edge_index", "latent": "edge_latent"}[edge_agg]
     bag = Bag.single(torch.from_numpy(golden_input(p)), **{key: torch.from_numpy(edges)})
     embedding = module.model(bag)
-    logits = module.classifier(module.rho(embedding.vector).relu())[0]
+    logits = module.classifier(embedding.vector)[0]
     assert logits.tolist() == pytest.approx(expected["logits"], **near)
     attention = expected["attention"]
     weights = segment_softmax(embedding.scores, bag.offsets)
@@ -145,6 +146,40 @@ def test_messages_go_from_source_to_target():
         model(Bag.single(x, edge_index=chain)).scores[3].backward()
         heard = x.grad.abs().sum(1) > 0
         assert heard.tolist() == [n >= 3 - layers for n in range(4)]
+
+
+def test_the_paper_has_no_dropout_of_sums():
+    paper = build_model("patchgcn", 24, preset="paper")
+    assert (paper.drop.p, build_model("patchgcn", 24).drop.p) == (0.0, 0.1)
+
+
+def test_edges_may_run_both_ways():
+    """Which of the two ends has the other among its neighbours makes no difference then."""
+    torch.manual_seed(0)
+    model = build_model("patchgcn", 24, num_layers=2, direction="symmetric").eval()
+    bag = example_bag(32)
+    turned = replace(bag, edge_index=bag.edge_index.flip(0))
+    torch.testing.assert_close(model(turned).vector, model(bag).vector)
+    both = torch.cat([bag.edge_index, bag.edge_index.flip(0)], 1).unique(dim=1)
+    model.direction = "reverse_knn"
+    torch.testing.assert_close(
+        model(replace(bag, edge_index=both)).vector, model(replace(turned, edge_index=both)).vector
+    )
+    assert not torch.allclose(model(turned).vector, model(bag).vector, rtol=1e-3)
+
+
+@pytest.mark.parametrize("block", ["res+", "plain"])
+def test_other_blocks(block):
+    torch.manual_seed(0)
+    model = build_model("patchgcn", 24, num_layers=2, block=block).eval()
+    bag = example_bag(32)
+    model(bag).vector.square().sum().backward()
+    assert [n for n, p in model.named_parameters() if not p.grad.abs().sum() > 0] == []
+    before = model(bag).vector
+    model.block = "res"
+    assert not torch.allclose(model(bag).vector, before, rtol=1e-3)
+    with pytest.raises(UnknownNameError, match=r"block is 'rse'; did you mean res"):
+        build_model("patchgcn", 24, block="rse")
 
 
 def test_gradient_reaches_every_layer():

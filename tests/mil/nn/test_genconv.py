@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from examples import golden_input
+from golden import eight_neighbours, golden, golden_parameters, renamed, take_over
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mil.nn import genconv
+from mil.nn.deepgcn import deepgcn_layer
 from mil.nn.genconv import GENConv, incoming, softmax_aggregate
 
 
@@ -83,6 +86,50 @@ def test_the_order_of_edges_makes_no_difference():
     x = torch.randn(30, 8)
     mixed = edges[:, torch.randperm(200, generator=torch.Generator().manual_seed(1))]
     torch.testing.assert_close(layer(x, incoming(mixed, 30)), layer(x, incoming(edges, 30)))
+
+
+NAMES = {"aggr_module.t": "t", "mlp.0": "mlp.0", "mlp.1": "mlp.1", "mlp.4": "mlp.3"}
+
+
+def of_geometric(case, names, module):
+    """Give a module the parameters of a case; every temperature is 1 + 0.2 g."""
+    temperatures = {n: lambda g: 1 + 0.2 * g for n in case["parameters"] if n.endswith(".t")}
+    filled = golden_parameters(case["parameters"], case["norm_weights"], temperatures)
+    take_over(module, renamed(filled, names))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_values_of_pytorch_geometric(number):
+    case = golden("building_blocks")["blocks"]["GENConv"]["cases"][number]
+    conv = GENConv(64, case["bias"])
+    of_geometric(case, NAMES, conv)
+    x = torch.from_numpy(golden_input(int(case["input"][-1]), 64))
+    out = conv(x, incoming(eight_neighbours(), 64))
+    assert out[0, :5].tolist() == pytest.approx(case["out_row0_first5"], abs=2e-6)
+    assert out[27, :5].tolist() == pytest.approx(case["out_row27_first5"], abs=2e-6)
+    assert out.norm().item() == pytest.approx(case["out_norm"], abs=2e-6)
+    (out.square().sum() / 2).backward()
+    found = dict(conv.named_parameters())
+    for name, norm in case["grad_norms_of_half_squared_output"].items():
+        gradient = found[next(iter(renamed({name: 0}, NAMES)))].grad.norm().item()
+        assert gradient == pytest.approx(norm, rel=1e-6, abs=2e-6), name
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_layers_of_pytorch_geometric(number):
+    case = golden("building_blocks")["blocks"]["DeepGCNLayer"]["cases"][number]
+    module = torch.nn.ModuleDict({"conv": GENConv(64), "norm": torch.nn.LayerNorm(64)})
+    of_geometric(
+        case, {f"conv.{k}": f"conv.{v}" for k, v in NAMES.items()} | {"norm": "norm"}, module
+    )
+    x = torch.from_numpy(golden_input(int(case["input"][-1]), 64))
+    edges = incoming(eight_neighbours(), 64)
+    out = deepgcn_layer(
+        x, lambda x: module["conv"](x, edges), module["norm"], case["block"], torch.nn.Identity()
+    )
+    assert out[0, :5].tolist() == pytest.approx(case["out_row0_first5"], abs=2e-6)
+    assert out[0, -5:].tolist() == pytest.approx(case["out_row0_last5"], abs=2e-6)
+    assert out.norm().item() == pytest.approx(case["out_norm"], abs=2e-6)
 
 
 class Largest(TorchDispatchMode):

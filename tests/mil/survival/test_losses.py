@@ -1,14 +1,17 @@
 """Losses against golden values, closed forms, plain loops and a second library."""
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm, wasserstein_distance
 
 from mil.survival.losses import (
     assign_bins,
     cox_loss,
+    crps_loss,
     discriminator_loss,
     fit_bins,
     generator_loss,
@@ -308,6 +311,94 @@ def test_recon_gradient(cohort, norm):
     assert gradcheck(lambda m: recon_loss(m, time, event, norm, 0.3, 0.5), predicted)
 
 
+def test_recon_of_draws_is_the_mean_of_each(cohort):
+    predicted, time, event = cohort
+    draws = torch.stack([predicted, predicted + 2, predicted * 3], 1)
+    each = [recon_loss(draw, time, event, "l2", 0.3, 0.5) for draw in draws.T]
+    together = recon_loss(draws, time[:, None], event[:, None], "l2", 0.3, 0.5)
+    torch.testing.assert_close(together, torch.stack(each).mean())
+
+
+# Score of draws ----------------------------------------------------------------------------------
+
+
+def integral(upto, function):
+    """Return the integral of a function of the time from 0, by the midpoint rule."""
+    step = upto / 200_000
+    return function((np.arange(200_000) + 0.5) * step).sum() * step
+
+
+def exact_draws(n=2000):
+    """Return quantiles of a mixture of two peaks, and its distribution function."""
+    grid = np.linspace(0, 20, 100_001)
+    below = (norm.cdf(grid, 4, 0.5) + norm.cdf(grid, 9, 1)) / 2
+    draws = np.interp((np.arange(n) + 0.5) / n, below, grid)
+    return T(draws)[None], lambda u: (norm.cdf(u, 4, 0.5) + norm.cdf(u, 9, 1)) / 2
+
+
+@pytest.mark.parametrize("time", [1.0, 4.2, 6.5, 11.0])
+def test_score_is_the_integral_of_the_squared_error_of_the_distribution(time):
+    """Of a censored patient only up to the time of censoring."""
+    draws, below = exact_draws()
+    seen = integral(20, lambda u: (below(u) - (u >= time)) ** 2)
+    censored = integral(time, lambda u: below(u) ** 2)
+    for event, expected in ((1, seen), (0, censored)):
+        assert crps_loss(draws, T([time]), T([event])).item() == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("event", [1, 0])
+def test_score_of_few_draws_is_without_bias(event):
+    """The mean over all draws that there can be from three values is the score of these."""
+    values, time = np.array([1.0, 3.0, 4.0]), 3.5
+    pairs = T(np.array(list(product(values, values))))
+    score = crps_loss(pairs, torch.full((9,), time), torch.full((9,), event))
+    upto = 10 if event else time
+    expected = integral(upto, lambda u: ((u[:, None] >= values).mean(1) - (u >= time) * event) ** 2)
+    assert score.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_score_equals_scoringrules(cohort):
+    scoringrules = pytest.importorskip("scoringrules")
+    draws = torch.randn(12, 7, generator=torch.Generator().manual_seed(0), dtype=DOUBLE) + 4
+    _, time, event = cohort
+    of_events = scoringrules.crps_ensemble(time.numpy(), draws.numpy(), estimator="fair")
+    cut = np.minimum(draws.numpy(), time.numpy()[:, None])
+    of_censored = scoringrules.crps_ensemble(time.numpy(), cut, estimator="fair")
+    for alpha in (0.0, 0.3):
+        expected = np.where(event == 1, of_events, (1 - alpha) * of_censored).mean()
+        assert crps_loss(draws, time, event, alpha).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_score_gradient(cohort):
+    _, time, event = cohort
+    draws = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=DOUBLE) + 4
+    assert gradcheck(lambda y: crps_loss(y, time, event, 0.3), draws)
+
+
+def test_the_score_is_least_at_the_distribution_and_the_error_at_its_median():
+    """Draws that may move freely: of 100 patients with the same draws and times of two peaks."""
+    generator = torch.Generator().manual_seed(0)
+    peaks = torch.where(torch.arange(100) % 5 < 3, 0.3, 0.8)  # three of five early
+    time = peaks + 0.02 * torch.randn(100, generator=generator)
+    start = torch.rand(20, generator=generator)
+    found = {}
+    losses = {
+        "crps": lambda y: crps_loss(y, time, torch.ones(100)),
+        "l1": lambda y: recon_loss(y, time[:, None], torch.ones(100, 1)),
+    }
+    for name, loss in losses.items():
+        draws = start.clone().requires_grad_()
+        optimiser = torch.optim.Adam([draws], lr=0.02)
+        for _ in range(200):
+            optimiser.zero_grad()
+            loss(draws.expand(100, -1)).backward()
+            optimiser.step()
+        found[name] = draws.detach().numpy()
+    assert wasserstein_distance(found["crps"], time.numpy()) < 0.03
+    assert np.ptp(found["l1"]) < 0.03
+    assert np.median(found["l1"]) == pytest.approx(time.median().item(), abs=0.02)
+
+
 def test_ranking_golden():
     y, t, e = T([0.2, 0.5, 0.9, 0.4]), T([0.3, 0.4, 1.0, 0.7]), T([1, 0, 1, 0])
     assert ranking_loss(-y, t, e).item() == pytest.approx(0.6, abs=1e-6)
@@ -389,11 +480,12 @@ ALL_CENSORED = (T([1.0, 2.0]), T([0, 0]))
         lambda x: legacy_cox_loss(x, *ALL_CENSORED, paired=False),
         lambda x: ranking_loss(x, *ALL_CENSORED),
         lambda x: recon_loss(x[:0], T([]), T([])),
+        lambda x: crps_loss(x[:0].expand(2, 0).T, T([]), T([])),
         lambda x: nll_loss(x[:0, None], T([], dtype=torch.int64), T([])),
         lambda x: discriminator_loss(x[:0], x[:0]),
         lambda x: generator_loss(x[:0]),
     ],
-    ids=["cox", "legacy cox", "ranking", "recon", "nll", "discriminator", "generator"],
+    ids=["cox", "legacy cox", "ranking", "recon", "crps", "nll", "discriminator", "generator"],
 )
 def test_nothing_to_learn_is_a_zero_attached_to_the_graph(loss):
     x = T([0.4, 0.1], requires_grad=True)
@@ -412,6 +504,7 @@ def test_losses_keep_the_type_of_the_prediction(cohort, dtype):
         legacy_cox_loss(x, time, event, paired=False),
         ranking_loss(x, time, event),
         recon_loss(x, time, event),
+        crps_loss(torch.stack([x, x + 1], 1), time, event),
         nll_loss(x[:, None], torch.zeros(12), event),
         discriminator_loss(x, x),
         generator_loss(x),
@@ -427,6 +520,8 @@ def test_misspelt_options_name_the_right_ones(cohort):
         nll_loss(x[:, None], time * 0, event, censor_convention="middle")
     with pytest.raises(ValueError, match="l2"):
         recon_loss(x, time, event, norm="l3")
+    with pytest.raises(ValueError, match="1 is too few, take 2"):
+        crps_loss(x[:, None], time, event)
     with pytest.raises(ValueError, match="logistic"):
         ranking_loss(x, time, event, kind="soft")
     with pytest.raises(ValueError, match="l2"):

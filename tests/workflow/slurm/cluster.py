@@ -1,7 +1,7 @@
 """A real SLURM on one machine: a controller and four nodes, two of them with two fake GPUs each.
 
 Debian's packages slurm-wlm and munge, started as root; nodes are processes with a port each. Every
-process is stopped by its id.
+process is stopped by its id; those of tests that were killed themselves, before the next start.
 """
 
 import fcntl
@@ -11,18 +11,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 LOCK = Path("/tmp/slide-survival-slurm.lock")  # ports and /etc/slurm are there once a machine
+NAME = "slide-survival-test"
 ETC = Path("/etc/slurm")
 MUNGE = Path("/run/munge/munged.pid")
 NODES = ("cpu1", "cpu2", "gpu1", "gpu2")
 
 SLURM_CONF = """
-ClusterName=slide-survival-test
+ClusterName={name}
 SlurmctldHost=localhost
 SlurmctldPort=16817
 SlurmUser=root
@@ -78,7 +79,7 @@ def why_not() -> str | None:
     if missing:
         return f"{', '.join(missing)} not found: apt-get install slurm-wlm munge"
     conf = ETC / "slurm.conf"
-    if conf.exists() and "ClusterName=slide-survival-test" not in conf.read_text():
+    if conf.exists() and f"ClusterName={NAME}\n" not in conf.read_text():
         return f"{ETC}/slurm.conf belongs to a real cluster"
     return None
 
@@ -88,15 +89,18 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._munge_is_ours = folder / "run/munge-is-ours"  # a file, for who cleans up behind us
 
     def start(self) -> None:
-        for name in ("etc", "run", "log", "state", "spool", "dev"):
+        for name in ("etc", "run", "log", "state", "spool", "dev", "bin"):
             (self.folder / name).mkdir(parents=True)
+        nvidia = self.folder / "bin/nvidia-smi"  # tells that a node has a GPU
+        nvidia.touch(0o755)
         self._start_munge()
         for i in range(2):  # copies of the null device: ordinary files are refused
             os.mknod(self.folder / f"dev/nvidia{i}", 0o600 | 0o020000, os.makedev(1, 3))
         conf = self.folder / "etc/slurm.conf"
-        conf.write_text(SLURM_CONF.format(folder=self.folder))
+        conf.write_text(SLURM_CONF.format(name=NAME, folder=self.folder))
         gres = self.folder / "etc/gres.conf"
         gres.write_text(
             f"NodeName=gpu[1-2] Name=gpu Type=a100 File={self.folder}/dev/nvidia[0-1]\n"
@@ -112,20 +116,41 @@ class Cluster:
         wait_for(lambda: set(self.states().values()) == {"idle"}, 120, "four idle nodes")
 
     def stop(self) -> None:
-        subprocess.run(["scancel", "--user=root"], capture_output=True)
-        wait_for(lambda: not squeue("%i"), 30, "an empty queue", fail=False)
+        for node in NODES:
+            _end(self.folder / f"run/slurmd.{node}.pid", signal.SIGKILL)
         for job in self.steps():
             self.kill_job(job, and_slurms_own=True)
-        for node in NODES:
-            _end(self.folder / f"run/slurmd.{node}.pid")
+        for process in left_by_jobs():
+            with _gone():
+                process.kill()
         _end(self.folder / "run/slurmctld.pid")
-        if self._munge_is_ours:
+        if self._munge_is_ours.exists():
             _end(MUNGE)
         for name in ("slurm.conf", "gres.conf"):
             (ETC / name).unlink(missing_ok=True)
 
     def start_node(self, node: str) -> None:
         subprocess.run(["slurmd", "-N", node], check=True, capture_output=True)
+
+    @contextmanager
+    def full_disk(self, node: str) -> Iterator[None]:
+        """Leave a node no room on its own disk, where SLURM's daemon keeps scripts of jobs."""
+        spool = self.folder / "spool" / node
+        daemon = self.folder / f"run/slurmd.{node}.pid"
+        _end(daemon)
+        small = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(spool)]
+        subprocess.run(small, check=True)
+        try:
+            self.start_node(node)
+            with suppress(OSError), open(spool / "full", "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1024))
+            yield
+        finally:
+            _end(daemon)
+            subprocess.run(["umount", str(spool)], check=True)
+            self.start_node(node)
+            subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
 
     def lose_node(self, node: str) -> None:
         """Kill a node's daemon and all its jobs at once, as when its power fails."""
@@ -181,9 +206,9 @@ class Cluster:
         return [dict(p.split("=", 1) for p in line.split() if "=" in p) for line in lines]
 
     def _start_munge(self) -> None:
-        self._munge_is_ours = not (MUNGE.exists() and psutil.pid_exists(int(MUNGE.read_text())))
-        if not self._munge_is_ours:
+        if MUNGE.exists() and psutil.pid_exists(int(MUNGE.read_text())):
             return
+        self._munge_is_ours.touch()
         subprocess.run("install -d -o munge -g munge -m 755 /run/munge".split(), check=True)
         key = Path("/etc/munge/munge.key")
         if not key.exists():
@@ -196,15 +221,37 @@ class Cluster:
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """Run a cluster for a while; a second one on this machine waits until it has ended."""
-    with open(LOCK, "w") as lock:
+    """Run a cluster for a while; a second one on this machine waits until it has ended.
+
+    Tests that are killed leave theirs behind; the lock's file says where, and it is stopped first.
+    """
+    with open(LOCK, "a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if left := lock.read():
+            Cluster(Path(left)).stop()
+            shutil.rmtree(left, ignore_errors=True)
+        lock.truncate(0)
+        lock.write(str(folder))
+        lock.flush()
         cluster = Cluster(folder)
         try:
             cluster.start()
             yield cluster
         finally:
             cluster.stop()
+            lock.truncate(0)
+            shutil.rmtree(folder)
+
+
+def left_by_jobs() -> list[psutil.Process]:
+    """Return what still runs of any job of such a cluster, orphans too, by its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with _gone():
+            if process.environ().get("SLURM_CLUSTER_NAME") == NAME:
+                found.append(process)
+    return found
 
 
 def ask(*command: str) -> list[str]:
@@ -242,14 +289,12 @@ def _gone() -> Iterator[None]:
 
 
 def _end(pid_file: Path, how: signal.Signals = signal.SIGTERM) -> None:
-    """Stop the process of a pid file and wait until it is gone."""
+    """Stop the process of a pid file and wait until it is gone, or a zombie."""
     if not pid_file.exists():
         return
     with _gone():
         process = psutil.Process(int(pid_file.read_text()))
         process.send_signal(how)
-        try:
-            process.wait(20)
-        except psutil.TimeoutExpired:
-            process.kill()
+        wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, 20, "end", fail=False)
+        process.kill()
     pid_file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""One cluster for all tests, and runs on it."""
+"""One cluster for all tests, runs on it, and the same on one machine."""
 
+import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.workflow.slurm.cluster import Cluster, running_cluster, squeue, wait_for, why_not
 
 PROFILE = Path(__file__).parent / "profile"
+SNAKEMAKE = Path(__file__).parent / "impatient_snakemake.py"
+
+
+SMALLER = {  # than the small cohort: eight slides, of which one is blank, and one experiment
+    "exclude": ["S003B", "S004B", "S008B", "S009", "S010"],
+    "experiments": [{"name": "advmil", "model": "abmil", "head": "adversarial"}],
+}
 
 
 class ClusterRun:
@@ -23,12 +31,13 @@ class ClusterRun:
 
     def __init__(self, folder: Path, cluster: Cluster, *arguments: str):
         self.cluster, self.log = cluster, folder / f"run{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm"]
+        command = [sys.executable, str(SNAKEMAKE), "--profile", "profiles/slurm"]
         self.process = subprocess.Popen(
             [*command, "--profile", str(PROFILE), *arguments],
             cwd=folder,
             stdout=open(self.log, "w"),
             stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": f"{cluster.folder}/bin:{os.environ['PATH']}"},
             # Ctrl-C must reach it even where the tests run in the background of a shell
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
@@ -76,11 +85,25 @@ def cluster() -> Iterator[Cluster]:
     if reason := why_not():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # SLURM's sockets: a short path
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         with running_cluster(folder) as cluster:
             yield cluster
     finally:
-        shutil.rmtree(folder)
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def smaller_project(new_project):
+    """A function that makes a checkout with the cohort of these tests."""
+
+    def make(folder: Path):
+        project = new_project(folder)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({**config, **SMALLER}))
+        return project
+
+    return make
 
 
 @pytest.fixture

@@ -1,19 +1,39 @@
 """The whole workflow on a SLURM cluster that loses a node and a job in the middle."""
 
+import re
+import subprocess
+
 import pytest
 
 from tests.workflow.slurm.cluster import squeue, wait_for
 from tests.workflow.slurm.conftest import ClusterRun
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.slurm
 
 ON_GPU = {"extract_features", "train_model", "predict_fold"}
 
 
 @pytest.fixture(scope="module")
-def interrupted(cluster, new_project, tmp_path_factory):
+def local(smaller_project, tmp_path_factory):
+    """The same on one core, at the same time; a function that waits for it."""
+    project = smaller_project(tmp_path_factory.mktemp("local") / "project")
+    command = [part if part != "2" else "1" for part in project.command()]
+    with open(project.folder / "run.log", "w") as log:
+        process = subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=log)
+
+    def results():
+        assert process.wait() == 0, (project.folder / "run.log").read_text()[-3000:]
+        return project.results()
+
+    yield results
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def interrupted(cluster, local, smaller_project, tmp_path_factory):
     """A finished run during which the node of a job lost its power and another job was killed."""
-    project = new_project(tmp_path_factory.mktemp("slurm") / "project")
+    project = smaller_project(tmp_path_factory.mktemp("slurm") / "project")
     run = ClusterRun(project.folder, cluster)
     try:
         lost, node = run.running("prep-")
@@ -37,9 +57,9 @@ def restarted_elsewhere(job, node):
 
 
 @pytest.mark.timeout(1800)
-def test_a_lost_node_and_a_killed_job_change_no_byte(finished, interrupted):
+def test_a_lost_node_and_a_killed_job_change_no_byte(local, interrupted):
     project, *_ = interrupted
-    expected, found = finished.results(), project.results()
+    expected, found = local(), project.results()
     found.pop("run.json"), expected.pop("run.json")  # how it was run, not what came of it
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
@@ -71,9 +91,17 @@ def test_rules_with_a_gpu_ran_on_gpu_nodes_and_only_those(cluster, interrupted):
 def test_slides_share_cluster_jobs(interrupted):
     _, run, *_ = interrupted
     names = list(run.jobs().values())
-    slides = 14
-    assert len(names) < 30
-    assert sum("features-" in name for name in names) == -(-slides // 8) + 1, "one of them twice"
+    assert len(names) < 20
+    assert sum("features-" in name for name in names) == 8 // 4 + 1, "one of them twice"
+
+
+def test_on_a_gpu_the_first_slide_goes_first_and_the_others_side_by_side(interrupted):
+    project, run, _, killed = interrupted
+    (name,) = {name for name in run.jobs().values() if "features-" in name} - {run.jobs()[killed]}
+    (log,) = (project.folder / "logs/slurm" / name).rglob("*.log")
+    started = re.findall(r"Execute (\d+) jobs", log.read_text())
+    assert started[:3] == ["1", "1", "2"], "the cluster job; the first of four slides; two more"
+    assert log.read_text().count("Building DAG") == 2, "none starts Snakemake anew"
 
 
 def test_logs_of_cluster_jobs_lie_in_logs_slurm(interrupted):

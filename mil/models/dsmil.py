@@ -1,0 +1,128 @@
+"""DSMIL: a stream that classifies instances shows the other where to look."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mil.bags import Bag
+from mil.models import register
+from mil.models.base import Auxiliary, BagModel, Embedding, Preset
+from mil.nn.initialise import orthogonal_linear_
+from mil.nn.instance_linear import InstanceLinear
+from mil.nn.segments import segment_argmax, segment_pool, segment_softmax
+
+
+@register("dsmil")
+class DSMIL(BagModel):
+    r"""Dual-stream MIL (Li, Li and Eliceiri, CVPR 2021).
+
+    .. math::
+
+        c_n = W x_n + b, \qquad m_k = \arg\max_n c_{nk}, \qquad
+        U_{nk} = \mathrm{softmax}_n \frac{q(x_n)^\top q(x_{m_k})}{\sqrt{Q}}, \qquad
+        z_k = \sum_n U_{nk}\, v(x_n)
+
+    with q two layers (ReLU, then tanh) or one, and v the identity or a layer. The vector is
+    :math:`[z_1, \ldots, z_C]`, so a linear head on it is the published bag stream, in which every
+    class sees all z. Half the loss is the head's, the other half the same loss of the critical
+    instances' own outputs :math:`\max_n c_{nk}`. Which instance is critical carries no gradient.
+
+    All weights start orthogonal and all biases at 0, as published: other starts more often end with
+    the same attention everywhere.
+
+    Parameters
+    ----------
+    in_dim : width of the instance features, D.
+    query : width Q of q.
+    nonlinear : q has two layers (default of the authors' script), or one linear layer.
+    value : v is dropout, a layer D -> D and ReLU; the authors never switch it on.
+    dropout : of v.
+    bag_weight, instance_weight : of the loss of the vector and of the critical instances.
+    outputs : number of outputs, C. Classes are the positive ones: two classes have one output.
+
+    Shapes
+    ------
+    features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, C D],
+    instance_logits c [N, C], class_scores [N, C]: the raw scores before the softmax, and scores
+    [N]: the largest of them. Time and memory grow with N C.
+
+    Notes
+    -----
+    Elsewhere padding can become the critical instance, or both losses have weight 1. The
+    authors' mean of both streams' probabilities is not offered: the vector alone is scored.
+    """
+
+    presets: ClassVar = {
+        "paper": Preset(
+            {},
+            {
+                "learning_rate": 1e-4,
+                "weight_decay": 1e-3,
+                "epochs": 50,
+                "patience": 10,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
+        "torchmil": Preset(
+            {"bag_weight": 1.0, "instance_weight": 1.0},
+            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+        ),
+    }
+
+    def __init__(
+        self,
+        in_dim: int,
+        query: int = 128,
+        nonlinear: bool = True,
+        value: bool = False,
+        dropout: float = 0.0,
+        bag_weight: float = 0.5,
+        instance_weight: float = 0.5,
+        *,
+        outputs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.classify = InstanceLinear(in_dim, outputs)
+        self.query = nn.Sequential(InstanceLinear(in_dim, query))
+        if nonlinear:
+            self.query.extend([nn.ReLU(), nn.Linear(query, query), nn.Tanh()])
+        self.value = nn.Identity()
+        if value:
+            self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dim, in_dim), nn.ReLU())
+        self.bag_weight, self.instance_weight = bag_weight, instance_weight
+        self.out_dim = outputs * in_dim
+        orthogonal_linear_(self)
+
+    def forward(self, bag: Bag) -> Embedding:
+        """Return vector [B, C D], class_scores and instance_logits [N, C], scores [N]."""
+        c = self.classify(bag.features)  # [N, C]
+        critical = segment_argmax(c.detach(), bag.offsets)  # [B, C]
+        scores = self._likeness(self.query(bag.features), critical, bag)  # [N, C]
+        weights = segment_softmax(scores, bag.offsets)
+        v = self.value(bag.features)  # [N, D]
+        z = segment_pool(weights, v, bag.offsets)  # [B, C, D]
+        bags = torch.arange(len(bag), device=c.device)
+        auxiliary = Auxiliary(c.gather(0, critical), bags, self.instance_weight)
+        return Embedding(
+            self.after_pooling(z),
+            scores.amax(1),
+            instance_logits=c,
+            class_scores=scores,
+            pooled=v,
+            auxiliary=auxiliary,
+        )
+
+    def after_pooling(self, average: Tensor) -> Tensor:
+        """Return the averages [B, C, D] of the classes, one behind the other: [B, C D]."""
+        return average.flatten(1)
+
+    @staticmethod
+    def _likeness(q: Tensor, critical: Tensor, bag: Bag) -> Tensor:
+        """Return products [N, C] of queries [N, Q] with those of their bag's critical instances.
+
+        Bag by bag, since all critical queries beside all instances would be [N, C, Q].
+        """
+        of_bags = zip(q.split(bag.sizes), q[critical], strict=True)  # [n, Q], [C, Q]
+        return torch.cat([one @ its.T for one, its in of_bags]) / q.shape[1] ** 0.5

@@ -1,0 +1,185 @@
+"""IIB-MIL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mil.bags import Bag
+from mil.models import register
+from mil.models.base import BagModel, Embedding, Preset
+from mil.nn.label_disambiguation import LabelDisambiguation
+from mil.nn.post_norm import InstanceLayer, QueryLayer
+from mil.nn.recompute import recomputed
+
+FEED_FORWARD = 2048
+STAGE_HEADS, QUERY_HEADS, QUERY_LAYERS = 2, 4, 2
+
+
+@dataclass
+class InstanceEmbedding(Embedding):
+    """An embedding that also has what the instances became, [N, H]."""
+
+    instances: Tensor | None = None
+
+    def detached(self) -> "InstanceEmbedding":
+        """Return vector, scores, instance logits and instances."""
+        return InstanceEmbedding(
+            self.vector.detach(),
+            self.scores.detach(),
+            instance_logits=self.instance_logits.detach(),
+            instances=self.instances.detach(),
+        )
+
+
+class Stage(nn.Module):
+    """Five layers with tanh, a transformer layer, and the features again.
+
+    Shapes
+    ------
+    x [N, D] (the features, in the first stage) or [N, H], features [N, D], offsets [B + 1] ->
+    [N, H].
+    """
+
+    def __init__(self, in_dim: int, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        widths = [width, 2 * hidden, 4 * hidden, 2 * hidden, 2 * hidden, hidden]
+        layers = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.Tanh(), nn.LayerNorm(after)]
+        self.layers = nn.Sequential(*layers)
+        self.transformer = InstanceLayer(hidden, STAGE_HEADS, FEED_FORWARD, dropout)
+        self.again = nn.Linear(in_dim, hidden)
+
+    def forward(self, x: Tensor, features: Tensor, offsets: Tensor) -> Tensor:
+        """Return [N, H]."""
+        x = recomputed(self.layers, x, wide=4)
+        x = recomputed(self.transformer, x, offsets, wide=4)
+        return x + self.again(features).relu()
+
+
+@register("iib_mil")
+class IIBMIL(BagModel):
+    r"""Integrated instance-level and bag-level MIL (Ren et al., MICCAI 2023).
+
+    Instances go through stages: five layers :math:`\mathrm{LN}(\tanh(W x + b))` of widths 2 H, 4 H,
+    2 H, 2 H and H, a post-norm transformer layer, and :math:`\mathrm{ReLU}(U x + u)` of the
+    features added. Learnt queries look at what comes out in two post-norm decoder layers; side by
+    side they are the vector. Beside the head, a classifier :math:`V\, \mathrm{LN}(e_n)` of
+    instances learns labels that become clear in training, see ``mil.nn.label_disambiguation``.
+
+    Heads that know no classes (times, risks) train the queries alone. Published are
+    two classes and no code of the training: the weight of the instances' loss is open.
+
+    Parameters
+    ----------
+    in_dim : width of the instance features, D.
+    hidden : width H of instances, a multiple of 4.
+    stages : how many.
+    queries : Q.
+    dropout : in transformer and decoder layers.
+    instance_weight : of the instances' loss.
+    warmup : how often a bag is seen (its epochs) before that loss begins.
+    momentum : of the confidence in labels.
+    normalised : compare instances and prototypes by direction; in the reference, by product.
+    outputs : number of outputs of the head, C; one output is of two classes.
+
+    Shapes
+    ------
+    features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, Q H],
+    instance_logits [N, max(C, 2)], scores [N].
+
+    Notes
+    -----
+    The score is the logarithm of what the last layer's queries and heads give an instance, on
+    average. Prototypes are improved with the bags that went through the network together, which
+    need not be all of a step. Confidences take 4 C bytes an instance of the training part.
+
+    Time grows with N^2, memory with N: training on 16,000 instances of width 1024 takes at least
+    2.5 GiB on a CPU (seen before its end), 0.6 of them the bag and PyTorch, and many minutes.
+
+    Elsewhere the prototype of class 0 gets the most positive instances, so that labels come out
+    inverted, or prototypes are never updated and every instance becomes negative.
+    """
+
+    observes: ClassVar[bool] = True
+    presets: ClassVar = {
+        "paper": Preset(
+            {"normalised": False},
+            {
+                "optimiser": "adamw",
+                "learning_rate": 1e-5,
+                "weight_decay": 1e-5,
+                "l1": 0.0,
+                "epochs": 300,
+                "window": 16,
+            },
+        )
+    }
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden: int = 256,
+        stages: int = 3,
+        queries: int = 5,
+        dropout: float = 0.1,
+        instance_weight: float = 1.0,
+        warmup: int = 10,
+        momentum: float = 0.99,
+        normalised: bool = True,
+        *,
+        outputs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.out_dim, self.instance_weight = queries * hidden, instance_weight
+        self.stages = nn.ModuleList(
+            Stage(in_dim, hidden if number else in_dim, hidden, dropout) for number in range(stages)
+        )
+        classes = max(outputs, 2)
+        self.classify = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, classes))
+        self.queries = nn.Parameter(torch.randn(queries, hidden))
+        self.decoder = nn.ModuleList(
+            QueryLayer(hidden, QUERY_HEADS, 2 * hidden, dropout) for _ in range(QUERY_LAYERS)
+        )
+        self.labels = LabelDisambiguation(classes, hidden, momentum, warmup, normalised)
+
+    def forward(self, bag: Bag) -> InstanceEmbedding:
+        """Return vector [B, Q H], scores [N], instance logits [N, C] and instances [N, H]."""
+        e = bag.features
+        for stage in self.stages:
+            e = stage(e, bag.features, bag.offsets)  # [N, H]
+        vectors, scores = [], []
+        for instances in e.split(bag.sizes):
+            t = self.queries.to(e.dtype)
+            for layer in self.decoder:
+                t, weights = layer(t, instances)  # [Q, H], [heads, Q, n]
+            vectors.append(t.flatten())
+            share = weights.detach().float().mean((0, 1))
+            scores.append(share.clamp(min=torch.finfo(share.dtype).tiny).log())
+        return InstanceEmbedding(
+            torch.stack(vectors),
+            torch.cat(scores),
+            instance_logits=self.classify(e),
+            instances=e,
+        )
+
+    def instance_loss(self, embedding: Embedding, bag: Bag, classes: Tensor) -> Tensor:
+        """Return the weighted loss [B] of instances, 0 where a bag's class is unknown."""
+        return self.instance_weight * self.labels.loss(embedding.instance_logits, bag, classes)
+
+    @torch.no_grad()
+    def observe(self, embedding: InstanceEmbedding, bag: Bag, classes: Tensor) -> None:
+        """Improve prototypes and confidences by bags with a class."""
+        self.labels.learn(embedding.instances, embedding.instance_logits, bag, classes)
+
+    def remembered(self) -> dict[str, Any]:
+        """Return what ``observe`` knows of bags, for a checkpoint."""
+        return self.labels.remembered()
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``remembered`` returned."""
+        self.labels.remember(state)

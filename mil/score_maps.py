@@ -1,0 +1,98 @@
+"""From a score of every patch to a colour: attention, contributions and labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap, ListedColormap
+from scipy.stats import rankdata
+
+from mil.slide_scores import ATTENTION, SlideScores
+
+# Blue, white, red: told apart by colour-blind readers. The ends, nearly black, would hide nuclei.
+SIGNED = ListedColormap(matplotlib.colormaps["RdBu_r"](np.linspace(0.1, 0.9, 256)))
+ORDERED = matplotlib.colormaps["viridis"]  # perceptually uniform, safe for colour-blind readers
+BINARY = ListedColormap(["#56b4e9", "#d55e00"])  # Okabe and Ito's light blue and vermilion
+STRONGEST = 0.99
+"""Quantile of the sizes of a slide's contributions at which colours are deepest."""
+SHOWN = 3
+"""Outputs whose contributions are drawn side by side; of more, one is."""
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """A score of N patches and how it is coloured.
+
+    Attributes
+    ----------
+    title : what is shown, above the picture.
+    place : ``[N]`` in the colour map, 0-1; a patch with NaN is left as it is.
+    colours : the colour map.
+    ticks : what stands under both ends and the middle of its bar.
+    legend : what the bar says beside that.
+    """
+
+    title: str
+    place: np.ndarray
+    colours: Colormap
+    ticks: tuple[str, str, str]
+    legend: str
+
+
+def percentile_within(attention: np.ndarray) -> np.ndarray:
+    """Return the percentile of each value among all, ``[N]`` in 0-100; equal values share one."""
+    return 100 * (rankdata(attention) - 0.5) / len(attention)
+
+
+def attention_map(attention: np.ndarray, kind: str = ATTENTION) -> ScoreMap:
+    """Colour attention, ``[N]``, by its percentile within the slide.
+
+    It has no sign and no unit, and its size falls with the number of patches, so that only the
+    order can be compared. The same holds of evidence.
+    """
+    what = "attention" if kind == ATTENTION else "score"
+    place = percentile_within(attention) / 100
+    return ScoreMap(what, place, ORDERED, ("0", "50", "100"), f"{what} percentile within slide")
+
+
+def contribution_map(contribution: np.ndarray, towards: str = "risk") -> ScoreMap:
+    """Colour contributions, ``[N]``, around 0: red raises what is predicted, blue lowers it.
+
+    Colours grow in proportion and are deepest for the strongest 1 % of the slide's patches, so that
+    a single patch cannot pale all others.
+    """
+    size = np.abs(contribution)
+    strongest = np.quantile(size, STRONGEST, method="lower") if len(size) else 0.0
+    limit = strongest or size.max(initial=0.0) or 1.0
+    place = 0.5 + np.clip(contribution / limit, -1, 1) / 2
+    lowers, raises = f"against {towards}", f"for {towards}"
+    if towards in ("risk", "output"):  # the others are classes
+        lowers, raises = f"lowers the {towards}", f"raises the {towards}"
+    legend = "deepest colour: strongest 1 %"
+    return ScoreMap(f"contribution to {towards}", place, SIGNED, (lowers, "0", raises), legend)
+
+
+def label_map(labels: np.ndarray) -> ScoreMap:
+    """Colour labels of instances, ``[N]``: 1, 0, or -1 for unknown, which has no colour."""
+    place = np.where(labels < 0, np.nan, labels > 0)
+    return ScoreMap("labels", place, BINARY, ("negative", "", "positive"), "no colour: unknown")
+
+
+def score_maps(scores: SlideScores, labels: np.ndarray | None = None) -> tuple[ScoreMap, ...]:
+    """Return all maps of a slide: attention, contributions, labels, where there are any."""
+    maps = [attention_map(scores.attention, scores.kind)]
+    if scores.contribution is not None:
+        maps += [
+            contribution_map(scores.contribution[:, k], scores.towards[k])
+            for k in _shown(scores.contribution)
+        ]
+    if labels is not None:
+        maps.append(label_map(np.asarray(labels)))
+    return tuple(maps)
+
+
+def _shown(contribution: np.ndarray) -> Sequence[int]:
+    """Return which outputs are drawn: all of a few, or that which gains most."""
+    outputs = contribution.shape[1]
+    return range(outputs) if outputs <= SHOWN else [int(contribution.sum(0).argmax())]

@@ -1,0 +1,96 @@
+"""Scores of the instances of any bag, drawn from coordinates, on a slide or a canvas."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mil.heatmap_picture import SIDE, Panel, draw_panels
+from mil.problems import InputError
+from mil.score_maps import attention_map, contribution_map, label_map
+
+
+def draw_scores(
+    path: str | Path,
+    coords: np.ndarray,
+    footprint: float,
+    *,
+    attention: np.ndarray | None = None,
+    contribution: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    towards: str = "risk",
+    thumbnail: str | Path | None = None,
+    extent: tuple[float, float] | None = None,
+    mpp: float | None = None,
+    title: str = "",
+    caption: str = "",
+    side: int = SIDE,
+) -> None:
+    """Draw scores of the instances of one slide side by side, as a JPEG.
+
+    Parameters
+    ----------
+    path : JPEG to write.
+    coords : ``[N, 2]`` top-left corners x, y of the instances, level-0 pixels or any other unit.
+    footprint : side of an instance in that unit.
+    attention : ``[N]``, coloured by percentile.
+    contribution : ``[N]``, coloured around 0, see ``mil.contributions``.
+    labels : ``[N]``, 1, 0, or -1 for unknown.
+    towards : what the contributions are to, ``risk`` or the name of a class.
+    thumbnail : picture of the whole slide, to lie under the scores; it begins at 0, 0. Without one
+        they are drawn on a canvas.
+    extent : width and height of what the thumbnail shows, in the unit of the coordinates.
+    mpp : um in one unit of the coordinates, for a scale bar.
+    title, caption : what stands above.
+    side : of the longer side of a map in pixels; it bounds the memory, whatever the slide's size.
+
+    Raises
+    ------
+    mil.problems.InputError : no score, one of another length than the coordinates, a thumbnail
+        without its extent.
+    """
+    coords = np.asarray(coords, dtype=np.float64)
+    given = {"attention": attention, "contribution": contribution, "labels": labels}
+    given = {name: np.asarray(value) for name, value in given.items() if value is not None}
+    _check(given, coords, thumbnail, extent)
+    colour = {
+        "attention": attention_map,
+        "contribution": lambda value: contribution_map(value, towards),
+        "labels": label_map,
+    }
+    if thumbnail is None:
+        corner = coords.min(axis=0)
+        coords, extent = coords - corner, tuple(coords.max(axis=0) - corner + footprint)
+    panel = Panel(
+        thumbnail=None if thumbnail is None else Path(thumbnail),
+        tissue=None,
+        coords=coords,
+        footprint=footprint,
+        extent=extent,
+        mpp=mpp,
+        maps=tuple(colour[name](value) for name, value in given.items()),
+        caption=caption,
+    )
+    draw_panels(title, [panel], path, side)
+
+
+def _check(
+    given: dict[str, np.ndarray],
+    coords: np.ndarray,
+    thumbnail: str | Path | None,
+    extent: tuple[float, float] | None,
+) -> None:
+    if not given:
+        raise InputError(["draw_scores: nothing to draw; give attention, contribution or labels."])
+    problems = [
+        f"draw_scores: {name} has the shape {value.shape}; {len(coords)} coordinates need "
+        f"({len(coords)},). Of several outputs draw one, {name}[:, k]."
+        for name, value in given.items()
+        if value.shape != (len(coords),)
+    ]
+    if thumbnail is not None and extent is None:
+        problems.append(
+            "draw_scores: a thumbnail without extent; give the width and height of what it shows, "
+            "in the unit of the coordinates."
+        )
+    if problems:
+        raise InputError(problems)

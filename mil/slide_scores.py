@@ -1,0 +1,101 @@
+"""Scores of the patches of a slide: where a model looked, and what it made of what it saw."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+
+from wsi.storage import load_npz, save_npz
+
+CONTRIBUTION = "contribution/"  # no slide id has a slash
+ATTENTION, EVIDENCE = "attention", "evidence"
+
+
+@dataclass(frozen=True)
+class SlideScores:
+    """Scores of the N patches of one slide.
+
+    Shapes
+    ------
+    attention [N]; contribution [N, K] or None.
+
+    Attributes
+    ----------
+    kind : ``attention``, which sums to 1 over the slides of a patient, or ``evidence``, scores of a
+        model without such a sum (``BagModel.scores_are``).
+    towards : the K outputs that the contributions are to, ``risk`` or classes.
+    exact : the contributions of a patient add up to the logit less its bias; otherwise they hold to
+        first order (``mil.contributions``).
+    """
+
+    attention: np.ndarray
+    contribution: np.ndarray | None = None
+    kind: str = ATTENTION
+    towards: tuple[str, ...] = ()
+    exact: bool = False
+
+
+def write_slide_scores(path: str | Path, scores: Mapping[str, SlideScores]) -> None:
+    """Write the scores of one model's slides.
+
+    The attention of a slide is the array of its name, [N] float32; its contributions, where the
+    model has any, are ``contribution/<slide>``, [N, K] float32.
+    """
+    arrays = {slide: one.attention for slide, one in scores.items()}
+    arrays |= {
+        CONTRIBUTION + slide: one.contribution
+        for slide, one in scores.items()
+        if one.contribution is not None
+    }
+    first = next(iter(scores.values()), SlideScores(np.zeros(0)))
+    said = {"kind": first.kind, "towards": list(first.towards), "exact": first.exact}
+    save_npz(path, attributes=said, **arrays)
+
+
+def scored_slides(path: str | Path) -> list[str]:
+    """Return the slides that a file has scores of, in its order."""
+    with ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    return [name for name in names if name != "attributes" and not name.startswith(CONTRIBUTION)]
+
+
+def read_attention(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the attention [N] on every slide of a file."""
+    arrays, _ = load_npz(path)
+    return {name: value for name, value in arrays.items() if not name.startswith(CONTRIBUTION)}
+
+
+def read_slide_scores(paths: Sequence[str | Path], slide: str) -> SlideScores:
+    """Return the scores of one slide, their mean over the models that these files are of.
+
+    Contributions are there if all the files have them. No other slide is read.
+    """
+    found = [_read(path, slide) for path in paths]
+    first = found[0]
+    parts = [one.contribution for one in found]
+    known = all(part is not None for part in parts)
+    return SlideScores(
+        np.mean([one.attention for one in found], axis=0),
+        np.mean(parts, axis=0) if known else None,
+        first.kind,
+        first.towards,
+        first.exact,
+    )
+
+
+def _read(path: str | Path, slide: str) -> SlideScores:
+    with np.load(path, allow_pickle=False) as archive:
+        said = json.loads(str(archive["attributes"]))
+        added = CONTRIBUTION + slide
+        attention = archive[slide]
+        contribution = archive[added] if added in archive.files else None
+    return SlideScores(
+        attention,
+        contribution,
+        said.get("kind", ATTENTION),  # of a file written before models had other kinds
+        tuple(said.get("towards", ())),
+        bool(said.get("exact", False)),
+    )

@@ -1,0 +1,69 @@
+"""Sums, ranks and softmaxes over packed bags, against loops over the bags."""
+
+import pytest
+import torch
+
+from mil.nn.attention import AttentionPool
+from mil.nn.segments import (
+    segment_argmax,
+    segment_pool,
+    segment_rank,
+    segment_softmax,
+    segment_sum,
+)
+
+OFFSETS = torch.tensor([0, 1, 5, 12])
+
+
+@pytest.fixture
+def values():
+    return torch.randn(12, 3, dtype=torch.float64, generator=torch.manual_seed(0)).round(decimals=1)
+
+
+def bags(x):
+    return x.split(OFFSETS.diff().tolist())
+
+
+def test_rank_counts_who_comes_before(values):
+    values[3] = values[2]  # of equals the first row comes first
+    found = bags(segment_rank(values, OFFSETS))
+    for rank, bag in zip(found, bags(values), strict=True):
+        for n, row in enumerate(bag):
+            before = (bag > row).sum(0) + (bag[:n] == row).sum(0)
+            assert rank[n].tolist() == before.tolist()
+
+
+def test_argmax_is_the_first_of_the_highest_rows(values):
+    values[7:10] = values[5:].amax(0)
+    found = segment_argmax(values, OFFSETS)
+    for b, (start, bag) in enumerate(zip(OFFSETS, bags(values), strict=False)):
+        assert found[b].tolist() == (bag.argmax(0) + start).tolist()
+    assert found[2].tolist() == segment_argmax(values[5:], torch.tensor([0, 7]))[0].add(5).tolist()
+
+
+def test_argmax_of_undefined_values_is_a_row():
+    undefined = torch.full((4, 2), torch.nan)
+    assert segment_argmax(undefined, torch.tensor([0, 2, 4])).max() < 4
+
+
+def test_several_weights_are_several_sums(values):
+    weights = torch.rand(12, 2, dtype=torch.float64, generator=torch.manual_seed(1))
+    found = segment_pool(weights, values, OFFSETS)
+    for z, w, x in zip(found, bags(weights), bags(values), strict=True):
+        torch.testing.assert_close(z, w.T @ x)
+
+
+def test_a_branch_of_attention_is_an_attention_of_its_own(values):
+    """Branches share V and U; each has a vector, a softmax and a sum of its own."""
+    pool = AttentionPool(3, 4, branches=2).double()
+    z, scores = pool(values, OFFSETS)
+    for c in range(2):
+        single = AttentionPool(3, 4).double()
+        single.direction, single.gate = pool.direction, pool.gate
+        single.score.weight.data = pool.score.weight[c : c + 1].detach()
+        single.score.bias.data = pool.score.bias[c : c + 1].detach()
+        pooled, raw = single(values, OFFSETS)
+        torch.testing.assert_close(scores[:, c], raw)
+        torch.testing.assert_close(z[:, c], pooled)
+    total = segment_sum(segment_softmax(scores, OFFSETS), OFFSETS)
+    torch.testing.assert_close(total, torch.ones_like(total))
