@@ -583,3 +583,14 @@ def distribution_figure(name):
         subcategory="Distributions",
         labels={"experiment": "{experiment}", "figure": name.replace("_", " ")},
     )
+
+
+def label_figure(name):
+    """One of the figures of an experiment whose label is predicted, for the workflow's report."""
+    return report(
+        f"<results>/evaluation/{{experiment}}/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category="4 Evaluation",
+        subcategory=name.capitalize(),
+        labels={"experiment": "{experiment}", "figure": name},
+    )

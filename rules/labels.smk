@@ -1,17 +1,6 @@
 """predictions of classes, grades or numbers -> metrics, figures, comparison, report."""
 
 
-def label_figure(name):
-    """One of the figures of an experiment, for the workflow's report."""
-    return report(
-        f"<results>/evaluation/{{experiment}}/{name}.svg",
-        caption=f"../report/{name}.rst",
-        category="4 Evaluation",
-        subcategory=name.capitalize(),
-        labels={"experiment": "{experiment}", "figure": name},
-    )
-
-
 rule evaluate_experiment:
     """Measure one experiment on the test parts of all folds."""
     input:

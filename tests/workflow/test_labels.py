@@ -67,3 +67,8 @@ def test_the_report_is_about_classes(classified):
     table = rows(classified.folder / "results/evaluation/abmil/metrics.csv")
     wanted = {"auroc", "balanced_accuracy", "brier", "ece", "threshold_abundant"}
     assert wanted <= {row["metric"] for row in table}
+
+
+def test_snakemake_lint_is_clean(classified):
+    result = classified.run("--lint")
+    assert "your workflow is in a good condition" in result.stdout + result.stderr
