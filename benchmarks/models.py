@@ -4,8 +4,8 @@ Forward and backward of the loss of one bag of N instances of 1,024 float32 feat
 its 8 neighbours, on one thread: seconds of the core and what memory rises to above model and bag.
 Both sides get the same features, coordinates, edges and label. Theirs is built by its defaults,
 ours by its preset `torchmil` or, where it has none, by `OURS`, the published network; the numbers
-of parameters show how far it is the same work. Every figure comes from a process of its own, which may
-have `--memory` GB; the least of `--repeats` passes counts, after one to warm up.
+of parameters show how far it is the same work. Every figure comes from a process of its own,
+which may have `--memory` GB; the least of `--repeats` passes counts, after one to warm up.
 
 `--alone` leaves torchmil out, for bags that it has no room for.
 """

@@ -34,7 +34,6 @@ class ClassesHead(TargetHead):
         2018) on one output a class: with two classes it takes ``link: softmax``.
     class_weights : ``none``, or ``balanced``: patients of a class with n_c of n training patients
         weigh n / (C n_c), so that classes weigh alike and the mean weight is 1.
-    layer : ``linear``, or ``none`` for a model whose vector is the output already.
     average : over draws of random attention, of the ``probability`` or of the ``logit``.
 
     Shapes
@@ -51,22 +50,14 @@ class ClassesHead(TargetHead):
         link: str = "auto",
         loss: str = "cross_entropy",
         class_weights: str = "none",
-        layer: str = "linear",
         average: str = "probability",
     ) -> None:
         outputs = int(fitted["outputs"])
-        super().__init__(nn.Linear(width, outputs) if layer == "linear" else nn.Identity())
+        super().__init__(nn.Linear(width, outputs))
         self.check("link", link, ("auto", "sigmoid", "softmax"))
         self.check("loss", loss, ("cross_entropy", "svm"))
         self.check("class_weights", class_weights, ("none", "balanced"))
-        self.check("layer", layer, ("linear", "none"))
         self.check("average", average, ("probability", "logit"))
-        if layer == "none" and width != outputs:
-            raise HeadError(
-                f"head 'classes': layer is none, but the model's vector has {width} numbers and "
-                f"{len(fitted['classes'])} classes take {outputs}. Take a model whose vector is "
-                "the output (instance_max, monotone), or layer: linear."
-            )
         self.names = list(fitted["classes"])
         self.several = bool(fitted["several"])
         self.softmax = link == "softmax" or (link == "auto" and outputs > 1 and not self.several)
