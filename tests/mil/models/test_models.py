@@ -53,9 +53,14 @@ def test_attention_is_the_share_of_each_instance(model):
     bag = pack([example_bag(16, WIDTH, 0), example_bag(48, WIDTH, 1)])
     embedding = model(bag)
     if embedding.pooled is not None:
-        shares = segment_softmax(embedding.scores, bag.offsets).unsqueeze(1) * embedding.pooled
-        found = segment_sum(shares, bag.offsets)
-        vector = model.after_pooling(found)
+        raw = embedding.scores if embedding.class_scores is None else embedding.class_scores
+        weights = segment_softmax(raw, bag.offsets)  # [N], or [N, C] of C branches
+        averages = [
+            segment_sum(one.unsqueeze(1) * embedding.pooled, bag.offsets)
+            for one in weights.view(64, -1).unbind(1)
+        ]
+        branched = embedding.class_scores is not None
+        vector = model.after_pooling(torch.stack(averages, 1) if branched else averages[0])
         torch.testing.assert_close(vector, embedding.vector, rtol=1e-4, atol=1e-5)
     if embedding.samples is not None:
         assert (embedding.samples >= 0).all()
