@@ -43,7 +43,7 @@ demo-null: .venv/runtime ## the same with permuted labels: no experiment may fin
 
 test: .venv/test ## all tests but those marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm"
-	$(MAKE) test-slurm
+	$(BIN)/python -m pytest -m "slurm and not slow" tests/workflow/slurm
 
 test-slow: .venv/test ## the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"

@@ -14,7 +14,7 @@ from mil.nn.embed import instance_embedding
 from mil.nn.nystrom import NystromAttention
 from mil.nn.reading_order import bag_cells, reading_order
 from mil.nn.recompute import recomputed
-from mil.nn.segments import segment_softmax, segment_sum
+from mil.nn.segments import segment_softmax, weighted_sum
 from mil.nn.similarity_graph import similarity_graph
 
 PUBLISHED = {
@@ -137,7 +137,7 @@ class CAMIL(BagModel):
         m = recomputed(self._fuse, t, h, bag.offsets, graph)  # [N, H]
         scores = recomputed(self.pool.raw, t if self.fusion == "paper" else m)  # [N]
         weights = segment_softmax(scores, bag.offsets)
-        return Embedding(segment_sum(weights.unsqueeze(1) * m, bag.offsets), scores, pooled=m)
+        return Embedding(weighted_sum(weights, m, bag.offsets), scores, pooled=m)
 
     def _graph(self, bag: Bag, cells: Tensor) -> Adjacency:
         if "graph" in self.needs:

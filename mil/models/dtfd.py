@@ -16,7 +16,7 @@ from mil.nn.segments import (
     segment_ids,
     segment_rank,
     segment_softmax,
-    segment_sum,
+    weighted_sum,
 )
 from mil.seeds import seed_for
 
@@ -158,7 +158,7 @@ class DTFD(BagModel):
         ends, bag_ends = self._pseudo_bags(bag)  # [G + 1] in rows, [B + 1] in pseudo-bags
         dealt = h[order]
         s = segment_softmax(raw[order], ends)  # [N]
-        z = segment_sum(s.unsqueeze(1) * dealt, ends)  # [G, H]
+        z = weighted_sum(s, dealt, ends)  # [G, H]
         seen = s.unsqueeze(1) * activation[order]  # [N, C]
         chosen = self._distilled(s.detach(), seen.detach(), ends)  # [M], rows of `dealt`; None: z
         if chosen is None:

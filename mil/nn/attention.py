@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from mil.nn.dropout import SigmoidDropout
-from mil.nn.segments import segment_pool, segment_softmax, segment_sum
+from mil.nn.segments import segment_pool, segment_softmax, weighted_sum
 
 
 class AttentionPool(nn.Module):
@@ -65,4 +65,4 @@ class AttentionPool(nn.Module):
         weights = segment_softmax(scores, offsets)
         if self.branches is not None:
             return segment_pool(weights, x, offsets), scores
-        return segment_sum(weights.unsqueeze(-1) * x, offsets), scores
+        return weighted_sum(weights, x, offsets), scores

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mil.nn.adjacency import Adjacency
-from mil.nn.segments import at_least_single, segment_mean, segment_softmax, segment_sum
+from mil.nn.segments import at_least_single, segment_mean, segment_softmax, weighted_sum
 from mil.problems import InputError
 from mil.seeds import seed_for
 
@@ -103,14 +103,14 @@ class ProbSmoothAttentionPool(nn.Module):
         penalty = mean * (mean - graph @ mean)
         if self.log_variance is None:
             weights = segment_softmax(mean, offsets)
-            vector = segment_sum(weights.unsqueeze(-1) * x, offsets)
+            vector = weighted_sum(weights, x, offsets)
             return RandomPool(vector, mean, None, segment_mean(penalty, offsets))
 
         log_variance = at_least_single(self.log_variance(h).squeeze(-1))
         penalty = penalty + log_variance.exp() * (1 - graph.diagonal) - log_variance / 2
         samples = self._draws(mean, (log_variance / 2).exp(), offsets, key)  # [N, M]
         weights = samples.mean(1)
-        vector = segment_sum(weights.unsqueeze(-1) * x, offsets)
+        vector = weighted_sum(weights, x, offsets)
         return RandomPool(vector, weights.log(), samples, segment_mean(penalty, offsets))
 
     def _draws(self, mean: Tensor, deviation: Tensor, offsets: Tensor, key: Tensor) -> Tensor:

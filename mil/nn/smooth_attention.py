@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mil.nn.adjacency import Adjacency
-from mil.nn.segments import segment_softmax, segment_sum
+from mil.nn.segments import segment_softmax, weighted_sum
 from mil.nn.smooth import Smooth
 from mil.nn.spectral_linear import SpectralLinear
 from mil.problems import InputError, did_you_mean
@@ -96,7 +96,7 @@ class SmoothAttentionPool(nn.Module):
         weights = segment_softmax(scores, offsets)
         if self.where == "early":
             weights = self.smooth(weights, graph, offsets)
-        return segment_sum(weights.unsqueeze(-1) * x, offsets), scores
+        return weighted_sum(weights, x, offsets), scores
 
     def averaged(self, x: Tensor, graph: Adjacency, offsets: Tensor) -> Tensor:
         """Return what the softmax of the scores averages to the pooled bags, [N, D]."""

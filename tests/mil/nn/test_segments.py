@@ -10,6 +10,7 @@ from mil.nn.segments import (
     segment_rank,
     segment_softmax,
     segment_sum,
+    weighted_sum,
 )
 
 OFFSETS = torch.tensor([0, 1, 5, 12])
@@ -67,3 +68,21 @@ def test_a_branch_of_attention_is_an_attention_of_its_own(values):
         torch.testing.assert_close(z[:, c], pooled)
     total = segment_sum(segment_softmax(scores, OFFSETS), OFFSETS)
     torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("sizes", [[400], [3, 130, 1, 200]], ids=["one bag", "four"])
+def test_a_weighted_sum_and_its_gradients_have_the_bits_of_the_literal_form(sizes):
+    """Over more rows than are worked on at once."""
+    random = torch.Generator().manual_seed(0)
+    offsets = torch.tensor([0, *torch.tensor(sizes).cumsum(0)])
+    weights = torch.rand(sum(sizes), generator=random, requires_grad=True)
+    values = torch.randn(sum(sizes), 24, generator=random, requires_grad=True)
+    slopes = torch.randn(len(sizes), 24, generator=random)
+    seen = []
+    for found in (
+        weighted_sum(weights, values, offsets),
+        segment_sum(weights.unsqueeze(1) * values, offsets),
+    ):
+        seen.append([found, *torch.autograd.grad((found * slopes).sum(), (weights, values))])
+    for ours, literal in zip(*seen, strict=True):
+        assert torch.equal(ours, literal)

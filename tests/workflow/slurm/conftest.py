@@ -18,6 +18,7 @@ from tests.workflow.slurm.cluster import Cluster, running_cluster, squeue, wait_
 
 PROFILE = Path(__file__).parent / "profile"
 SNAKEMAKE = Path(__file__).parent / "impatient_snakemake.py"
+SLOWER = Path(__file__).parent / "slower"
 
 
 SMALLER = {  # than the small cohort: eight slides, of which one is blank, and one experiment
@@ -37,7 +38,13 @@ class ClusterRun:
             cwd=folder,
             stdout=open(self.log, "w"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": f"{cluster.folder}/bin:{os.environ['PATH']}"},
+            env={
+                **os.environ,
+                "PATH": f"{cluster.folder}/bin:{os.environ['PATH']}",
+                "PYTHONPATH": os.pathsep.join(
+                    filter(None, [str(SLOWER), os.environ.get("PYTHONPATH")])
+                ),
+            },
             # Ctrl-C must reach it even where the tests run in the background of a shell
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )

@@ -12,7 +12,7 @@ import pytest
 from tests.workflow.slurm.cluster import ask, squeue, wait_for
 from tests.workflow.slurm.conftest import ClusterRun
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SLIDES = ("S001", "S002", "S003A", "S004A")
 FILES = [f"results/{kind}/{slide}.{suffix}" for slide in SLIDES
