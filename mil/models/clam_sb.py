@@ -32,6 +32,8 @@ class CLAMSB(CLAM):
             {
                 "hidden": None,
                 "attention": 128,
+                "gated": False,
+                "dropout": 0.0,
                 "k": 10,
                 "subtyping": True,
                 "bag_weight": 1.0,

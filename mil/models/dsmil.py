@@ -66,7 +66,7 @@ class DSMIL(BagModel):
             },
         ),
         "torchmil": Preset(
-            {"bag_weight": 1.0, "instance_weight": 1.0},
+            {"nonlinear": False, "bag_weight": 1.0, "instance_weight": 1.0},
             {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
         ),
     }
