@@ -17,7 +17,7 @@ _OF_CLAM = ("attention_a.0", "attention_b.0", "attention_c")
 _OF_REGIONS = ("fc1.0", "score.0", "fc2")
 _ENCODER = "patch_encoder_layer.layers.0"
 
-# Layers, ours to theirs; a layer's weight and bias have the same names in both.
+# Layers, ours to theirs: a layer's weight and bias have the same names in both, or stand here.
 _MODELS = {
     "abmil": {
         "embed.0": "attention_net.0",
@@ -37,9 +37,12 @@ _MODELS = {
     "esat": {
         "embed.0": "patch_embedding_layer.conv",
         "embed.1": "patch_embedding_layer.norm",
-        "encoder.self_attn": f"{_ENCODER}.self_attn",
-        "encoder.self_attn.out_proj": f"{_ENCODER}.self_attn.out_proj",
-        **{f"encoder.{x}": f"{_ENCODER}.{x}" for x in ("linear1", "linear2", "norm1", "norm2")},
+        "encoder.attention.project.weight": f"{_ENCODER}.self_attn.in_proj_weight",
+        "encoder.attention.project.bias": f"{_ENCODER}.self_attn.in_proj_bias",
+        "encoder.attention.out": f"{_ENCODER}.self_attn.out_proj",
+        "encoder.mlp.0": f"{_ENCODER}.linear1",
+        "encoder.mlp.2": f"{_ENCODER}.linear2",
+        **{f"encoder.norms.{i}": f"{_ENCODER}.norm{i + 1}" for i in range(2)},
         **_attention("pool", _OF_REGIONS),
     },
 }
@@ -126,5 +129,5 @@ def _of_parameters(parameters: Iterable[str], layers: Mapping[str, str]) -> dict
     names = {}
     for parameter in parameters:
         layer, _, kind = parameter.rpartition(".")
-        names[parameter] = f"{layers[layer]}.{kind}"
+        names[parameter] = layers.get(parameter) or f"{layers[layer]}.{kind}"
     return names

@@ -1,13 +1,11 @@
 """AdvMIL's transformer over the regions of a bag."""
 
-import torch
-from torch import nn
-
 from mil.bags import REGION, Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding
 from mil.nn.attention import AttentionPool
 from mil.nn.initialise import xavier_linear_
+from mil.nn.post_norm import InstanceLayer
 from mil.nn.regions import RegionEmbedding
 from mil.problems import InputError
 
@@ -67,9 +65,7 @@ class ESAT(BagModel):
             )
         self.out_dim = hidden
         self.embed = RegionEmbedding(in_dim, hidden)  # keeps PyTorch's start
-        self.encoder = nn.TransformerEncoderLayer(
-            hidden, heads, dim_feedforward=hidden, dropout=dropout, batch_first=True
-        )
+        self.encoder = InstanceLayer(hidden, heads, hidden, dropout)
         self.pool = AttentionPool(hidden, hidden, dropout=0.25 if dropout > 0 else 0.0)
         xavier_linear_(self.encoder)
         xavier_linear_(self.pool)
@@ -78,9 +74,7 @@ class ESAT(BagModel):
         """Return vector [B, H] and raw attention scores [N]."""
         offsets = bag.regions()  # [B + 1]
         e = self.embed(bag.features)  # [M, H]
-        # Bag by bag: regions see those of their own patient, and nothing is computed to be masked.
-        bags = e.split(offsets.diff().tolist())
-        r = torch.cat([self.encoder(one.unsqueeze(0)).squeeze(0) for one in bags])  # [M, H]
+        r = self.encoder(e, offsets)  # [M, H]
         z, scores = self.pool(r, offsets)  # [B, H], [M]
         # Sixteen copies of every region are for looking at predictions; training does without.
         pooled = None if self.training else r.repeat_interleave(REGION, 0)  # [N, H]

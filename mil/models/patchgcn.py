@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from mil.bags import Bag, BagError
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
+from mil.nn.adjacency import Adjacency
 from mil.nn.attention import AttentionPool
 from mil.nn.deepgcn import deepgcn_layer
 from mil.nn.dropout import ReLUDropout
-from mil.nn.genconv import GENConv, incoming
+from mil.nn.genconv import GENConv
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
 
@@ -113,12 +114,12 @@ class PatchGCN(BagModel):
         edges = self._edges(bag)
         if self.direction == "symmetric":
             edges = torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
-        edges = incoming(edges, len(bag.features))
+        graph = Adjacency.of(edges, len(bag.features))
         x = self.fc(bag.features)  # [N, hidden]
         first, *others = self.convs
-        layers = [x, first(x, edges)]
+        layers = [x, first(x, graph)]
         for conv, norm in zip(others, self.norms, strict=True):
-            along = partial(conv, edges=edges)
+            along = partial(conv, graph=graph)
             layers.append(deepgcn_layer(layers[-1], along, norm, self.block, self.drop))
         h = self.phi(torch.cat(layers, 1))  # [N, H]
         vector, scores = self.pool(h, bag.offsets)  # [B, H], [N]

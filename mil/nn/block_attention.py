@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
+
+from mil.nn.dropout import dropped
 
 WEIGHTS = 1 << 24
 """Weights that exist at a time, over all heads: 64 MiB in single precision.
@@ -37,7 +39,7 @@ def dropout_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, p: float) -
         return scaled_dot_product_attention(q[None], k[None], v[None], dropout_p=p, scale=scale)[0]
 
     def step(start: int, end: int) -> Tensor:
-        weights = (q[:, start:end] @ k.transpose(1, 2) * scale).softmax(-1)
-        return dropout(weights, p) @ v
+        weights = ((scale * q[:, start:end]) @ k.transpose(1, 2)).softmax(-1)
+        return dropped(weights, p) @ v
 
     return in_blocks(step, q.shape[1], k.shape[1], len(q))

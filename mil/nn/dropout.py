@@ -1,9 +1,9 @@
-"""Activations followed by dropout, whose masks cost a CPU little time and no memory.
+"""Dropout whose masks cost a CPU little time, and behind an activation no memory.
 
 On a CPU ``torch.nn.Dropout`` draws for 8 ns an element, as long as the product with 384 columns
-that made it takes, and keeps a mask as large as its input. Here a number of 64 bits decides on four
-elements, the share is right to 1 / 131,072, and the gradient follows from the output alone.
-Elsewhere PyTorch's own dropout is taken. Both draw from PyTorch's global generators.
+that made it takes. Here a number of 64 bits decides on four elements, and the share is right to
+1 / 131,072. Behind an activation the gradient follows from the output alone, so that no mask is
+kept. Elsewhere PyTorch's own dropout is taken. Both draw from PyTorch's global generators.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,27 @@ Activation = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor, Tensor], Tensor]
 
 
+class Dropout(nn.Dropout):
+    """Dropout of ``p`` of the values (Srivastava et al., JMLR 2014); any shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, in training with zeros and the others divided by 1 - p."""
+        return dropped(x, self.p) if self.training else x
+
+
+def dropped(x: Tensor, p: float) -> Tensor:
+    """Return x with a share ``p`` of zeros and the others divided by 1 - p."""
+    if 0 < p < 1 and x.device.type == "cpu":
+        return _Masked.apply(x, p)
+    return dropout(x, p)
+
+
 class ReLUDropout(nn.Dropout):
-    """Dropout of ``p`` of the values of a ReLU (Srivastava et al., JMLR 2014); any shape."""
+    """Dropout of ``p`` of the values of a ReLU; any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ReLU(x), in training with zeros and the others divided by 1 - p."""
-        return _dropped(x, self, torch.relu, _relu_backward)
+        return _activated(x, self, torch.relu, _relu_backward)
 
 
 class SigmoidDropout(nn.Dropout):
@@ -34,10 +49,10 @@ class SigmoidDropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sigmoid of x, in training with zeros and the others divided by 1 - p."""
-        return _dropped(x, self, torch.sigmoid, torch.ops.aten.sigmoid_backward)
+        return _activated(x, self, torch.sigmoid, torch.ops.aten.sigmoid_backward)
 
 
-def _dropped(x: Tensor, layer: nn.Dropout, activation: Activation, slope: Slope) -> Tensor:
+def _activated(x: Tensor, layer: nn.Dropout, activation: Activation, slope: Slope) -> Tensor:
     if layer.training and 0 < layer.p < 1 and x.device.type == "cpu":
         return _Dropped.apply(x, layer.p, activation, slope)
     return dropout(activation(x), layer.p, layer.training)
@@ -45,6 +60,23 @@ def _dropped(x: Tensor, layer: nn.Dropout, activation: Activation, slope: Slope)
 
 def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward(grad, y, 0)
+
+
+class _Masked(torch.autograd.Function):
+    """``m x / (1 - p)`` with a mask m of zeros and ones."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        mask = _bits(x) >= _threshold(p)
+        ctx.save_for_backward(mask)
+        ctx.kept = 1 - p
+        return torch.where(mask, x, 0).div_(ctx.kept)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return torch.where(mask, grad, 0).div_(ctx.kept), None
 
 
 class _Dropped(torch.autograd.Function):
@@ -70,7 +102,16 @@ class _Dropped(torch.autograd.Function):
 
 def _mask(like: Tensor, p: float) -> Tensor:
     """Return a tensor of the same shape and type: 0 with probability p, else 1."""
+    return torch.ge(_bits(like), _threshold(p), out=torch.empty_like(like))
+
+
+def _bits(like: Tensor) -> Tensor:
+    """Return random int16 of the same shape, all 65,536 equally likely."""
     numbers = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
     numbers.random_(torch.iinfo(torch.int64).min, None)  # all 64 bits
-    bits = numbers.view(torch.int16)[: like.numel()].view(like.shape)
-    return torch.ge(bits, round(p * LEVELS) - LEVELS // 2, out=torch.empty_like(like))
+    return numbers.view(torch.int16)[: like.numel()].view(like.shape)
+
+
+def _threshold(p: float) -> int:
+    """Return the number that a share p of all int16 lies below."""
+    return round(p * LEVELS) - LEVELS // 2

@@ -1,39 +1,19 @@
 """Message passing in which a node weighs its incoming messages by a softmax."""
 
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mil.nn.segments import segment_ids, segment_max, segment_sum
-
-EDGES = 8_192
-"""Edges whose messages are held at once, [EDGES, H]; so few stay in a processor's cache."""
+from mil.nn.adjacency import Adjacency
+from mil.nn.segments import segment_softmax, segment_sum
 
 EPSILON = 1e-7
 """Added to every message, so that it is positive."""
 
-
-class Incoming(NamedTuple):
-    """The edges of a graph of N nodes, by the node they end in.
-
-    Shapes
-    ------
-    source [E] int64: where the edges start. offsets [N + 1] int64: those that end in node i are the
-    edges ``offsets[i] .. offsets[i+1] - 1``.
-    """
-
-    source: Tensor
-    offsets: Tensor
-
-
-def incoming(edges: Tensor, nodes: int) -> Incoming:
-    """Order edges [2, E], source then target, by their target."""
-    target, order = edges[1].sort(stable=True)
-    offsets = torch.searchsorted(target, torch.arange(nodes + 1, device=edges.device))
-    return Incoming(edges[0][order], offsets)
+EXPONENT = 60.0
+"""Up to here exp(x) and exp(-x) leave float32 room for sums of many."""
 
 
 class GENConv(nn.Module):
@@ -56,7 +36,7 @@ class GENConv(nn.Module):
 
     Shapes
     ------
-    x [N, H] and the incoming edges -> [N, H].
+    x [N, H] and a graph of N nodes, all of whose weights are 1 -> [N, H].
     """
 
     def __init__(self, width: int, bias: bool = True) -> None:
@@ -69,63 +49,57 @@ class GENConv(nn.Module):
             nn.Linear(2 * width, width, bias),
         )
 
-    def forward(self, x: Tensor, edges: Incoming) -> Tensor:
+    def forward(self, x: Tensor, graph: Adjacency) -> Tensor:
         """Return the nodes [N, H] after one round of messages."""
         messages = x.relu().to(self.t.dtype) + EPSILON  # [N, H]; never half precision
-        return self.mlp(x + softmax_aggregate(messages, self.t, edges))
+        return self.mlp(x + softmax_aggregate(messages, self.t, graph))
 
 
-def softmax_aggregate(messages: Tensor, t: Tensor, edges: Incoming) -> Tensor:
-    """Return for every node the softmax-weighted sum [N, H] of its sources' ``messages`` [N, H].
+def softmax_aggregate(messages: Tensor, t: Tensor, graph: Adjacency) -> Tensor:
+    r"""Return for every node the softmax-weighted sum [N, H] of its sources' ``messages`` [N, H].
 
-    Memory is that of the nodes, O(N H), in both directions: the E x H messages on the edges are
-    made block by block, and made again for the gradient.
+    What a source has in the softmax is the same for all its edges, so with the 0-1 matrix A of the
+    graph and :math:`p = \exp(t m)`
+
+    .. math:: a = A (p \odot m) \oslash A p,
+
+    two sparse products, and two with its transpose for the gradient: time and memory are those of
+    nodes, and no message is laid on an edge. Where ``t messages`` goes beyond ``EXPONENT`` the
+    softmax is computed edge by edge, with the memory of E H values.
     """
-    return _SoftmaxAggregate.apply(messages, t, *edges)
+    if messages.numel() and float((t * messages).detach().abs().max()) > EXPONENT:
+        sent = messages[graph.source]  # [E, H]
+        return segment_sum(segment_softmax(t * sent, graph.offsets) * sent, graph.offsets)
+    with torch.autocast(messages.device.type, enabled=False):  # sparse products are in float32
+        return _SoftmaxAggregate.apply(messages, t, graph)
 
 
 class _SoftmaxAggregate(torch.autograd.Function):
-    """The sum a_i above, and its gradient from m, t, a and the softmax's logarithmic denominators.
+    r"""The sum a above and its gradient.
 
-    With w_ij the weight of edge j -> i and g_i the gradient by a_i, channel by channel:
-    da_i/dm_j = w_ij (1 + t (m_j - a_i)) and da_i/dt = sum_j w_ij (m_j - a_i) m_j.
+    With g the gradient by a, s = A p and G = g / s it is, from da_i/dm_j = w_ij (1 + t (m_j - a_i))
+    and da_i/dt = sum_j w_ij (m_j - a_i) m_j with the weights w_ij = p_j / s_i,
+
+        by m: p ((1 + t m) A^T G - t A^T (G a)),    by t: sum of p m (m A^T G - A^T (G a)).
     """
 
     @staticmethod
-    def forward(ctx: Any, m: Tensor, t: Tensor, source: Tensor, offsets: Tensor) -> Tensor:
-        a, log_total = torch.empty_like(m), torch.empty_like(m)  # [N, H]
-        for nodes, its in _blocks(offsets):
-            ends = offsets[nodes.start : nodes.stop + 1] - offsets[nodes.start]  # [n + 1]
-            m_j = m[source[its]]  # [e, H]
-            largest = segment_max(t * m_j, ends)  # [n, H]
-            powers = (t * m_j - largest[segment_ids(ends)]).exp()
-            total = segment_sum(powers, ends).clamp(min=1)  # the largest adds 1; 0: no edge
-            a[nodes] = segment_sum(powers * m_j, ends) / total
-            log_total[nodes] = largest + total.log()
-        ctx.save_for_backward(m, t, source, offsets, a, log_total)
+    def forward(ctx: Any, m: Tensor, t: Tensor, graph: Adjacency) -> Tensor:
+        p = (t * m).exp()
+        total = graph.product(p)  # [N, H]; 0: no edge
+        a = torch.where(total == 0, 0, graph.product(p * m).div_(total))
+        ctx.save_for_backward(m, t, total, a)
+        ctx.graph = graph
         return a
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        m, t, source, offsets, a, log_total = ctx.saved_tensors
-        grad_m, grad_t = torch.zeros_like(m), torch.zeros_like(t)
-        for nodes, its in _blocks(offsets):
-            i = segment_ids(offsets[nodes.start : nodes.stop + 1]) + nodes.start  # [e]
-            j = source[its]
-            m_j = m[j]  # [e, H]
-            g_w = grad[i] * (t * m_j - log_total[i]).exp()
-            above = m_j - a[i]
-            grad_m.index_add_(0, j, g_w * (1 + t * above))
-            grad_t += (g_w * above * m_j).sum()
-        return grad_m, grad_t, None, None
-
-
-def _blocks(offsets: Tensor) -> list[tuple[slice, slice]]:
-    """Return runs of nodes, and their edges: about ``EDGES``, more only where one node has more."""
-    nodes, edges = len(offsets) - 1, int(offsets[-1])
-    every = torch.arange(0, edges, EDGES, device=offsets.device)
-    holding = torch.searchsorted(offsets, every, right=True) - 1  # the node each of them ends in
-    ends = torch.cat([offsets.new_tensor([0, nodes]), holding]).unique()
-    pairs = zip(pairwise(ends.tolist()), pairwise(offsets[ends].tolist()), strict=True)
-    return [(slice(*run), slice(*held)) for run, held in pairs]
+        m, t, total, a = ctx.saved_tensors
+        back = ctx.graph.transposed
+        shared = torch.where(total == 0, 0, grad / total)
+        p = (t * m).exp()
+        direct = back.product(shared).mul_(p)
+        indirect = back.product(shared.mul_(a)).mul_(p)
+        above = direct * m - indirect  # sum over i of g_i w_ij (m_j - a_i)
+        return direct + t * above, (above * m).sum().view_as(t), None

@@ -4,6 +4,7 @@ from torch import Tensor, cat, nn
 from torch.nn.functional import linear
 
 from mil.nn.block_attention import dropout_attention
+from mil.nn.dropout import Dropout, ReLUDropout
 from mil.nn.self_attention import refuse_broken_heads
 
 
@@ -23,7 +24,7 @@ class BiasedAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         refuse_broken_heads(width, heads)
-        self.heads, self.drop = heads, nn.Dropout(dropout)
+        self.heads, self.drop = heads, Dropout(dropout)
         self.project = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -62,7 +63,7 @@ class InstanceLayer(nn.Module):
         self.attention = BiasedAttention(width, heads, dropout)
         self.mlp = _mlp(width, inner, dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return [N, H]."""
@@ -79,7 +80,7 @@ class QueryLayer(nn.Module):
         self.cross = BiasedAttention(width, heads, dropout)
         self.mlp = _mlp(width, inner, dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, queries: Tensor, instances: Tensor) -> tuple[Tensor, Tensor]:
         """Return queries [n, H] and the weights of instances [heads, n, m], of one bag."""
@@ -90,6 +91,4 @@ class QueryLayer(nn.Module):
 
 
 def _mlp(width: int, inner: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width)
-    )
+    return nn.Sequential(nn.Linear(width, inner), ReLUDropout(dropout), nn.Linear(inner, width))

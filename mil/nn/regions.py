@@ -22,9 +22,11 @@ class RegionEmbedding(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, width: int) -> None:
-        super().__init__(InstanceLinear(in_dim, width), nn.LayerNorm(width), nn.ReLU())
+        super().__init__(InstanceLinear(in_dim, width), nn.LayerNorm(width), nn.ReLU(True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the regions [M, H]."""
         h = super().forward(x)  # [16 M, H]
-        return h.view(-1, REGION, h.shape[1]).mean(1)
+        return (
+            h.view(-1, REGION, h.shape[1]).sum(1) / REGION
+        )  # of a mean the gradient is as large as h

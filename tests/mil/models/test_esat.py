@@ -17,13 +17,13 @@ NAMES = {
     "MLPs.1.0": "head.layers.1",
     "backbone.patch_embedding_layer.conv": "model.embed.0",
     "backbone.patch_embedding_layer.norm": "model.embed.1",
-    f"{ENCODER}self_attn.in_proj_weight": "model.encoder.self_attn.in_proj_weight",
-    f"{ENCODER}self_attn.in_proj_bias": "model.encoder.self_attn.in_proj_bias",
-    f"{ENCODER}self_attn.out_proj": "model.encoder.self_attn.out_proj",
-    f"{ENCODER}linear1": "model.encoder.linear1",
-    f"{ENCODER}linear2": "model.encoder.linear2",
-    f"{ENCODER}norm1": "model.encoder.norm1",
-    f"{ENCODER}norm2": "model.encoder.norm2",
+    f"{ENCODER}self_attn.in_proj_weight": "model.encoder.attention.project.weight",
+    f"{ENCODER}self_attn.in_proj_bias": "model.encoder.attention.project.bias",
+    f"{ENCODER}self_attn.out_proj": "model.encoder.attention.out",
+    f"{ENCODER}linear1": "model.encoder.mlp.0",
+    f"{ENCODER}linear2": "model.encoder.mlp.2",
+    f"{ENCODER}norm1": "model.encoder.norms.0",
+    f"{ENCODER}norm2": "model.encoder.norms.1",
     "backbone.pool.fc1.0": "model.pool.direction.0",
     "backbone.pool.score.0": "model.pool.gate.0",
     "backbone.pool.fc2": "model.pool.score",
@@ -58,7 +58,7 @@ def test_values_of_the_original_generator(noise, parameters, values):
     zeros = torch.zeros(1, 1, sum(network.head.noise_widths))
     for p, expected in enumerate(values):
         bag = Bag.single(torch.from_numpy(golden_input(p)).float())
-        for gradients in (False, True):  # PyTorch has another kernel for each
+        for gradients in (False, True):
             with torch.set_grad_enabled(gradients):
                 logit = network.head.logits(network.model(bag).vector, zeros)
             assert logit.item() == pytest.approx(expected, abs=2e-5)
@@ -70,16 +70,16 @@ def test_the_transformer_is_that_of_the_formula(model):
     bag = example_bag(80)
     bag = Bag.single(bag.features.double())
     e = model.embed(bag.features)  # [5, 32]
-    encoder, attention = model.encoder, model.encoder.self_attn
+    mlp, attention = model.encoder.mlp, model.encoder.attention
     q, k, v = (
         (e @ w.T + b).view(5, 8, 4).transpose(0, 1)  # [heads, M, H / heads]
         for w, b in zip(
-            attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True
+            attention.project.weight.chunk(3), attention.project.bias.chunk(3), strict=True
         )
     )
     mixed = ((q @ k.transpose(1, 2) / 4**0.5).softmax(-1) @ v).transpose(0, 1).reshape(5, 32)
-    s = layer_norm(e + attention.out_proj(mixed), (32,))
-    r = layer_norm(s + encoder.linear2(encoder.linear1(s).relu()), (32,))
+    s = layer_norm(e + attention.out(mixed), (32,))
+    r = layer_norm(s + mlp[2](mlp[0](s).relu()), (32,))
     z, scores = model.pool(r, torch.tensor([0, 5]))
     embedding = model(bag)
     torch.testing.assert_close(embedding.vector, z)

@@ -43,13 +43,13 @@ def golden_names():
         names[f"patch_encoder.res_{i}"] = f"model.stages.{i}.again"
         theirs, ours = f"patch_encoder.trans_{i}.layers.0", f"model.stages.{i}.transformer"
         names |= attention(f"{theirs}.self_attn", f"{ours}.attention")
-        parts = {"linear1": "mlp.0", "linear2": "mlp.3", "norm1": "norms.0", "norm2": "norms.1"}
+        parts = {"linear1": "mlp.0", "linear2": "mlp.2", "norm1": "norms.0", "norm2": "norms.1"}
         names |= {f"{theirs}.{a}": f"{ours}.{b}" for a, b in parts.items()}
     for i in range(2):
         theirs, ours = f"wsi_aggregator.decoder.layers.{i}", f"model.decoder.{i}"
         names |= attention(f"{theirs}.self_attn", f"{ours}.own")
         names |= attention(f"{theirs}.cross_attn", f"{ours}.cross")
-        parts = {"linear1": "mlp.0", "linear2": "mlp.3"}
+        parts = {"linear1": "mlp.0", "linear2": "mlp.2"}
         parts |= {"norm2": "norms.0", "norm1": "norms.1", "norm3": "norms.2"}
         names |= {f"{theirs}.{a}": f"{ours}.{b}" for a, b in parts.items()}
     return names

@@ -1,10 +1,10 @@
 """Attention with dropped weights, in blocks, and recomputation."""
 
 import torch
-from torch.nn.functional import dropout
 
 from mil.nn import block_attention, recompute
 from mil.nn.block_attention import dropout_attention, in_blocks
+from mil.nn.dropout import dropped
 from mil.nn.recompute import recomputed
 
 
@@ -28,7 +28,7 @@ def test_dropped_weights_are_those_of_the_formula():
     weights = (q @ k.transpose(1, 2) * 0.3).softmax(-1)
     torch.testing.assert_close(dropout_attention(q, k, v, 0.3, 0.0), weights @ v)
     torch.manual_seed(1)
-    expected = dropout(weights, 0.5) @ v
+    expected = dropped(weights, 0.5) @ v
     torch.manual_seed(1)
     torch.testing.assert_close(dropout_attention(q, k, v, 0.3, 0.5), expected)
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from mil.nn.attention import AttentionPool
-from mil.nn.dropout import ReLUDropout, SigmoidDropout
+from mil.nn.dropout import Dropout, ReLUDropout, SigmoidDropout
 
-LAYERS = [(ReLUDropout, torch.relu), (SigmoidDropout, torch.sigmoid)]
+LAYERS = [(Dropout, torch.Tensor.clone), (ReLUDropout, torch.relu), (SigmoidDropout, torch.sigmoid)]
 each_layer = pytest.mark.parametrize(("layer", "activation"), LAYERS)
 N = 1 << 20
 
