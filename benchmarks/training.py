@@ -305,8 +305,9 @@ def products(root: Path, model: str, options: argparse.Namespace) -> dict:
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             if function in names:
                 pair = args[names[function] :][:2]
-                key = tuple((tuple(x.shape), x.stride()) for x in pair)
-                asked[key] = asked.get(key, 0) + 1
+                if pair[0].layout == torch.strided:  # not the sparse ones of a graph
+                    key = tuple((tuple(x.shape), x.stride()) for x in pair)
+                    asked[key] = asked.get(key, 0) + 1
             return function(*args, **(kwargs or {}))
 
     epochs.Validation.complaints = lambda *_: []  # its pass comes once, after the last epoch
