@@ -63,8 +63,8 @@ class PatchGCN(BagModel):
     Notes
     -----
     Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
-    width 1024, on a grid of 8 neighbours, peaks at 2.0 GB in training and 1.3 in evaluation
-    (preset ``paper``: 4.2 in training).
+    width 1024, on a grid of 8 neighbours, peaks at 2.2 GB in training and 1.5 in evaluation
+    (preset ``paper``: 4.6 in training).
 
     Raises
     ------
