@@ -1,4 +1,4 @@
-"""Weights of other codes: reading their files, and whether every parameter is where it should be."""
+"""Weights of other codes: their files, and whether every parameter has its place."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -61,8 +61,8 @@ class Parameters:
             found = "missing" if value is None else _form(value)
             raise InputError(
                 [
-                    f"{self.file}: {name} is {found}; every network of {self.source}'s of this kind "
-                    "has such a matrix. Give the file as its training wrote it."
+                    f"{self.file}: {name} is {found}; every network of {self.source}'s of this "
+                    "kind has such a matrix. Give the file as its training wrote it."
                 ]
             )
         return value.shape[axis]

@@ -154,8 +154,12 @@ def _read(weights: str | Path | Mapping[str, Tensor]) -> Parameters:
     if not isinstance(weights, Mapping):
         name = Path(weights).name
         weights = read_plain_tensors(weights, "torchmil's weights (.pt)")
-    if not isinstance(weights, Mapping) or not all(torch.is_tensor(v) for v in weights.values()):
-        found = listed(map(str, weights), 5) if isinstance(weights, Mapping) else type(weights)
+    named = isinstance(weights, Mapping) and all(
+        isinstance(key, str) and torch.is_tensor(value) for key, value in weights.items()
+    )
+    if not named or not weights:
+        kind = type(weights).__name__
+        found = listed(map(str, weights), 5) if isinstance(weights, Mapping) else kind
         raise InputError(
             [
                 f"{name}: this should be parameters by name, as model.state_dict() of torchmil "
