@@ -98,8 +98,8 @@ WRONG = {
     "deepgraphsurv 2 layers": (
         "deepgraphsurv",
         "DeepGraphSurv",
-        {**SMALL, "hidden_dim": 10, "n_layers_rep": 2, "n_layers_att": 2, "K": 3},
-        {"orders": 3},
+        {**SMALL, "hidden_dim": 10, "n_layers_rep": 2, "n_layers_att": 2, "K": 4},
+        {"orders": 4},
     ),
 }
 """Where torchmil's layers are right for a bag of one instance only."""
