@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 CLASSES = ("0", "1")
 LOSS = "criterion."
 """Where torchmil keeps the weights of classes, which its loss has and predictions have not."""
+GRAPH = (
+    "torchmil's data sets normalise the adjacency (norm_adj), here the model does: give it as it "
+    "is before (norm_adj=False), with the edges and weights that the model was trained on."
+)
 
 
 def from_torchmil(
@@ -142,8 +146,9 @@ def _taken_over(
     with torch.random.fork_rng([]):  # the start is overwritten
         network = build_network(experiment, in_dim, fitted, standardise=False)
     network.load_state_dict(as_ours(network, given, table))
-    if table.differs:
-        log.warning("%s: %s", model, table.differs)
+    graph = GRAPH if "graph" in network.model.needs else ""
+    for sentence in filter(None, (table.differs, graph)):
+        log.warning("%s: %s", model, sentence)
     made = {"experiment": experiment, "fitted": fitted, "in_dim": in_dim}
     return network.eval(), made
 

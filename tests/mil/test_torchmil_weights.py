@@ -20,7 +20,7 @@ from mil.mil_model import MILModel
 from mil.models import MODELS
 from mil.prediction import predict_fold
 from mil.problems import InputError
-from mil.torchmil_weights.convert import from_torchmil
+from mil.torchmil_weights.convert import GRAPH, from_torchmil
 from mil.torchmil_weights.tables import TABLES
 from wsi.commandline import main
 from wsi.storage import read_features
@@ -139,8 +139,18 @@ def test_every_table_is_of_a_model_with_the_preset():
 def test_what_differs_is_said(model, caplog):
     case = next(name for name, (one, *_) in {**CASES, **WRONG}.items() if one == model)
     ours(case, weights(case), bag())
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ([f"{model}: {TABLES[model].differs}"] if TABLES[model].differs else [])
+    graph = GRAPH if "graph" in MODELS.find(model).needs else ""
+    assert caplog.messages == [f"{model}: {x}" for x in (TABLES[model].differs, graph) if x]
+
+
+def test_a_normalised_adjacency_must_not_be_given():
+    """The sentence is needed: normalised twice, predictions are others."""
+    one = bag()
+    i, j = one.edge_index
+    rate = torch.bincount(i).float().rsqrt()
+    twice = Bag.single(one.features, edge_index=one.edge_index, edge_weight=rate[i] * rate[j])
+    measured = MEASURED["sm early"]["logit"]
+    assert abs(ours("sm early", weights("sm early"), twice) - measured) > 1e-4
 
 
 def test_instances_of_clam_and_dsmil_go_along():
