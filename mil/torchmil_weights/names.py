@@ -36,9 +36,11 @@ def as_ours(network: Network, given: Parameters, table: Table) -> dict[str, Tens
         else:
             places[_their_name(network, name, given, table)].append(name)
 
+    axes = {their: found[0] for their in places if (found := _lookup(their, table.joined))}
     expected = {}
     for their, names in places.items():
-        whole = torch.cat([ours[name] for name in names], 1) if names[1:] else ours[names[0]]
+        parts = [ours[name] for name in names]
+        whole = torch.cat(parts, axes[their]) if their in axes else parts[0]
         expected[their] = whole.view(table.shaped.get(their, whole.shape))
     read = {
         name: value
@@ -50,9 +52,11 @@ def as_ours(network: Network, given: Parameters, table: Table) -> dict[str, Tens
         raise InputError(problems)
 
     for their, names in places.items():
-        value = given.state[their]
-        widths = [ours[name].shape[1] for name in names] if names[1:] else None
-        for name, part in zip(names, value.split(widths, 1) if widths else [value], strict=True):
+        parts = [given.state[their]]
+        if their in axes:
+            axis = axes[their]
+            parts = parts[0].split([ours[name].shape[axis] for name in names], axis)
+        for name, part in zip(names, parts, strict=True):
             owner = network.get_submodule(name.rpartition(".")[0])
             if isinstance(owner, Smooth):
                 part = _logit(part, owner.mode, f"{given.file}: {their}")

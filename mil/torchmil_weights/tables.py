@@ -25,11 +25,11 @@ class Table:
     read : reader of what names and shapes tell of the model.
     layers : beginnings of names, ours to theirs, of which the longest counts; ``{}`` is a number,
         the same in both, and what follows is too. Of several names for one the first that is in
-        the file counts. Where several of ours have one of theirs, it has their inputs side by
-        side.
+        the file counts. Several of ours may be parts of one of theirs, in the order of ours.
     head : theirs, the linear layer that the head has.
     absent : our parameters that torchmil has not, and what makes a value of ours that changes
         nothing.
+    joined : theirs that ours are parts of, and the axis along which they lie.
     shaped : theirs of another shape than ours, and that shape.
     unread : parameters of theirs that its own forward pass does not read.
     head_options : of the head, by which it does what torchmil does.
@@ -40,6 +40,7 @@ class Table:
     layers: Mapping[str, str | tuple[str, ...]]
     head: str = "classifier.module"
     absent: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    joined: Mapping[str, int] = field(default_factory=dict)
     shaped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     head_options: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +104,7 @@ TABLES = {
             "representation.convs.{}.bias": torch.zeros_like,
             "attention.convs.{}.bias": torch.zeros_like,
         },
+        joined={"layers_rep.{}.fc": 1, "layers_att.{}.fc": 1},
         differs="torchmil's convolution mixes features of different nodes, so its weights learnt "
         "something that no Chebyshev convolution is: predictions are others, but for bags of one "
         "instance. Take them as a start of a training, not as a trained network.",
