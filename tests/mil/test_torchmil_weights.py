@@ -12,7 +12,18 @@ from examples import golden_input
 from golden import eight_neighbours, golden, golden_parameters
 from synthetic_cohort import write_cohort
 from torch import nn
-from torchmil_cases import CASES, VALUES, WIDTH, WRONG, bag, certain, filled, logit, original
+from torchmil_cases import (
+    ALL,
+    CASES,
+    VALUES,
+    WIDTH,
+    WRONG,
+    bag,
+    certain,
+    filled,
+    logit,
+    original,
+)
 
 from mil.__main__ import STAGES
 from mil.bags import Bag
@@ -36,7 +47,7 @@ def weights(case):
 
 
 def ours(case, state, one):
-    model, _, _, options = {**CASES, **WRONG}[case]
+    model, _, _, options = ALL[case]
     return told(from_torchmil(model, state, **options), one)
 
 
@@ -132,14 +143,14 @@ def test_outputs_of_draws_are_averaged_before_the_sigmoid(monkeypatch):
 
 def test_every_table_is_of_a_model_with_the_preset():
     assert all("torchmil" in MODELS.find(name).presets for name in TABLES)
-    assert {model for model, *_ in {**CASES, **WRONG}.values()} == set(TABLES)
+    assert {model for model, *_ in ALL.values()} == set(TABLES)
 
 
 @pytest.mark.parametrize("model", TABLES)
 def test_what_differs_is_said(model, caplog):
-    case = next(name for name, (one, *_) in {**CASES, **WRONG}.items() if one == model)
-    ours(case, weights(case), bag())
-    graph = GRAPH if "graph" in MODELS.find(model).needs else ""
+    case, options = next((name, last) for name, (one, *_, last) in ALL.items() if one == model)
+    network = from_torchmil(model, weights(case), **options)
+    graph = GRAPH if "graph" in network.model.needs else ""
     assert caplog.messages == [f"{model}: {x}" for x in (TABLES[model].differs, graph) if x]
 
 

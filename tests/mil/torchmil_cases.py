@@ -103,6 +103,7 @@ WRONG = {
     ),
 }
 """Where torchmil's layers are right for a bag of one instance only."""
+ALL = {**CASES, **WRONG}
 
 
 def original(cls, told):
@@ -142,7 +143,9 @@ def bag(instances=ROWS * COLUMNS):
     """The bag that is looked at: a grid of instances, or one with an edge to itself."""
     edges = eight_neighbours(ROWS, COLUMNS) if instances > 1 else torch.zeros(2, 1).long()
     x = torch.from_numpy(golden_input(0, WIDTH)[:instances]).float()
-    return Bag.single(x, edge_index=edges, edge_weight=torch.ones(edges.shape[1]))
+    n = torch.arange(instances)
+    coords = torch.stack([n % COLUMNS, n // COLUMNS], 1)
+    return Bag.single(x, coords=coords, edge_index=edges, edge_weight=torch.ones(edges.shape[1]))
 
 
 @torch.no_grad()
@@ -171,7 +174,7 @@ def logit(model, state, one):
 def measure():
     """Write names, shapes and outputs of every case."""
     found = {}
-    for name, (_, cls, told, _) in {**CASES, **WRONG}.items():
+    for name, (_, cls, told, _) in ALL.items():
         model = original(cls, told)
         shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
         learnt = {key: shape for key, shape in shapes.items() if key[-3:] not in ("._u", "._v")}
