@@ -93,6 +93,10 @@ def convert_torchmil(
     """
     if unit not in ("patient", "slide"):
         raise InputError([f"unit is {unit!r}; it must be patient or slide."])
+    if not isinstance(options or {}, Mapping):
+        raise InputError(
+            [f"options is {options!r}; it must be a JSON object, as options='{{\"heads\": 4}}'."]
+        )
     network, made = _taken_over(model, weights, classes, options or {})
     made["experiment"]["task"] = {
         "name": "classification",

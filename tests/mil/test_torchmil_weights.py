@@ -31,7 +31,7 @@ from mil.mil_model import MILModel
 from mil.models import MODELS
 from mil.prediction import predict_fold
 from mil.problems import InputError
-from mil.torchmil_weights.convert import GRAPH, from_torchmil
+from mil.torchmil_weights.convert import GRAPH, convert_torchmil, from_torchmil
 from mil.torchmil_weights.tables import TABLES
 from wsi.commandline import main
 from wsi.storage import read_features
@@ -286,6 +286,25 @@ def test_models_classes_and_files_that_cannot_be_are_refused(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "pickled.pt")
     with pytest.raises(InputError, match=r"pickled\.pt: it cannot be read .* Nothing in it was"):
         from_torchmil("abmil", tmp_path / "pickled.pt")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"unit": "bag"}, "unit is 'bag'; it must be patient or slide."),
+        (
+            {"options": "{heads: 4}"},
+            "options is '{heads: 4}'; it must be a JSON object, as options='{\"heads\": 4}'.",
+        ),
+    ],
+)
+def test_nothing_is_written_of_arguments_that_cannot_be(tmp_path, wrong, sentence):
+    torch.save(weights("abmil"), tmp_path / "best.pt")
+    settings = {"weights": tmp_path / "best.pt", "model": "abmil", "label": "tumour"}
+    with pytest.raises(InputError) as caught:
+        convert_torchmil(**settings, to=tmp_path / "fold0", **wrong)
+    assert caught.value.problems == [sentence]
+    assert not (tmp_path / "fold0").exists()
 
 
 def test_weights_of_the_loss_are_left_out(caplog):
