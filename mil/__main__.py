@@ -31,6 +31,7 @@ STAGES = {
     "write_predicted_report": "mil.report.predicted_page",
     "convert_advmil": "mil.advmil.convert",
     "export_advmil": "mil.advmil.export",
+    "convert_torchmil": "mil.torchmil_weights.convert",
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mil.imported_weights import read_plain_tensors
 from mil.problems import InputError, listed
 from wsi.storage import atomic
 
@@ -24,18 +25,7 @@ def read_checkpoint(path: str | Path) -> tuple[Any, dict[str, Tensor]]:
     mil.problems.InputError : no such file, or not a checkpoint of AdvMIL.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError([f"{path}: there is no such file. Give the path of a checkpoint (.pth)."])
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a broken file raises is not documented
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            [
-                f"{path.name}: it cannot be read as a PyTorch file of plain tensors ({reason}). "
-                "Nothing in it was executed. Copy it anew, or save it with torch.save again."
-            ]
-        ) from error
+    content = read_plain_tensors(path, "a checkpoint (.pth)")
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         found = listed(map(str, content)) if isinstance(content, dict) else type(content).__name__

@@ -17,7 +17,8 @@ from mil.advmil.names import (
     original_discriminator,
     original_generator,
 )
-from mil.advmil.shapes import Parameters, mismatches, read_head, read_model
+from mil.advmil.shapes import read_head, read_model
+from mil.imported_weights import Parameters, mismatches
 from mil.models import build_model
 from mil.network import build_network
 from mil.problems import InputError, did_you_mean
@@ -73,7 +74,7 @@ def convert_advmil(
     if discriminator is not None and head != "adversarial":
         raise InputError([f"head {head!r} has no discriminator; leave out discriminator=..."])
     epoch, state = read_checkpoint(generator)
-    of_generator = Parameters(Path(generator).name, state)
+    of_generator = Parameters("AdvMIL", Path(generator).name, state)
     model, in_dim, model_options = read_model(of_generator)
     found = read_head(of_generator, build_model(model, in_dim, **model_options).out_dim)
     head_options = {
@@ -102,7 +103,7 @@ def convert_advmil(
     whose = f"model {model} with head {head}"
     problems = list(mismatches(of_generator, original_generator(network), whose))
     if judge is not None:
-        of_judge = Parameters(Path(discriminator).name, opponent)
+        of_judge = Parameters("AdvMIL", Path(discriminator).name, opponent)
         problems += mismatches(of_judge, original_discriminator(judge), "a discriminator")
     if problems:
         raise InputError(problems)

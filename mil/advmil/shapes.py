@@ -1,12 +1,8 @@
 """What the shapes in a checkpoint of AdvMIL tell of the network it was made with."""
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
+from mil.imported_weights import Parameters
 from mil.problems import InputError, listed
 
 _MARKS = {  # a layer that no other backbone has
@@ -15,37 +11,6 @@ _MARKS = {  # a layer that no other backbone has
     "patchgcn": "backbone.fc.0.weight",
     "esat": "backbone.patch_embedding_layer.conv.weight",
 }
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The named parameters of a checkpoint; ``file`` is for the sentences."""
-
-    file: str
-    state: Mapping[str, Tensor]
-
-    def size(self, name: str, axis: int) -> int:
-        """Return a weight's number of outputs (axis 0) or inputs (axis 1).
-
-        Raises
-        ------
-        mil.problems.InputError : there is no such weight.
-        """
-        value = self.state.get(name)
-        if value is None or value.ndim < 2:
-            found = "missing" if value is None else _form(value)
-            raise InputError(
-                [
-                    f"{self.file}: {name} is {found}; every network of AdvMIL's of this kind has "
-                    "such a matrix. Give the file as its training wrote it."
-                ]
-            )
-        return value.shape[axis]
-
-    def count(self, pattern: str) -> int:
-        """Return how many numbers 0, 1, ... follow the pattern in the names, without a gap."""
-        found = {int(m[1]) for name in self.state if (m := re.match(rf"{pattern}\.(\d+)\.", name))}
-        return next(i for i in range(len(found) + 1) if i not in found)
 
 
 def read_model(generator: Parameters) -> tuple[str, int, dict[str, Any]]:
@@ -103,33 +68,3 @@ def read_head(generator: Parameters, width: int) -> dict[str, Any]:
         flags.append(str(found // wide - 1))
     normed = any(f"MLPs.{i}.1.weight" in generator.state for i in range(layers))
     return {"noise": "-".join(flags), "layer_norm": normed}
-
-
-def mismatches(given: Parameters, expected: Mapping[str, Tensor], whose: str) -> Iterator[str]:
-    """Yield a sentence for every parameter that is missing, of another shape or type, or unknown.
-
-    Parameters
-    ----------
-    given : what the checkpoint has.
-    expected : parameters of such a network, under the original's names.
-    whose : whose parameters they are, for the sentences: ``model abmil``.
-    """
-    for name, value in expected.items():
-        here = given.state.get(name)
-        if here is None:
-            yield f"{given.file}: {name} is missing; {whose} has it, {_form(value)}."
-        elif _form(here) != _form(value):
-            yield (
-                f"{given.file}: {name} is {_form(here)}; beside the file's other layers, {whose} "
-                f"has it {_form(value)}."
-            )
-    for name in given.state:
-        if name not in expected:
-            yield (
-                f"{given.file}: {name} is not known; {whose} as AdvMIL publishes it has no such "
-                "parameter. A network with layers of its own cannot be taken over."
-            )
-
-
-def _form(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
