@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from examples import example_bag, pairs
+from examples import SMALL_MODELS, example_bag, pairs
 from synthetic_cohort import run, write_cohort
 from test_step import APART, BAG, EVENT, TIME, changed, gradients, state, stepper
 from test_training import QUICK, SMALL, c_index
@@ -49,7 +49,7 @@ def test_long_sums_do_not_stand_still(half):
 @pytest.mark.parametrize("name", model_names())
 def test_a_large_bag_has_nearly_the_same_vector(name, half):
     torch.manual_seed(0)
-    model = build_model(name, 24).eval()
+    model = build_model(name, 24, **SMALL_MODELS.get(name, {})).eval()
     bag = example_bag(16 * 150)  # more than the 2048 at which sums in float16 stand still
     with torch.no_grad():
         right = model(bag)

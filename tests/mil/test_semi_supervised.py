@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from examples import pairs
+from examples import SMALL_MODELS, pairs
 from sklearn.model_selection import KFold
 from synthetic_cohort import run, write_cohort
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -193,7 +193,11 @@ def with_other_labels(cohort, patients, time):
 def test_hidden_labels_touch_nothing(cohort, model, mode):
     """Every gradient, the chosen epoch and the model are the same bytes, whatever they are."""
     semi = {"labelled": 0.5, "mode": mode, "kfold": 3}
-    options = {"semi_supervised": semi, "head_options": {"ranking_weight": 0.5}}
+    options = {
+        "semi_supervised": semi,
+        "head_options": {"ranking_weight": 0.5},
+        "model_options": SMALL_MODELS.get(model, {}),
+    }
     fold = pd.read_csv(cohort / "fold0.csv")
     train = fold[fold["part"] == "train"].assign(time=1.0, event=1)
     experiment = {"name": f"{model}-adversarial", "head": "adversarial", "semi_supervised": semi}
