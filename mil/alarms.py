@@ -47,9 +47,9 @@ def evenness(attention: NDArray) -> float:
     return float(-(seen * np.log(seen)).sum() / np.log(len(attention)))
 
 
-def collapse_alarms(evenness: Sequence[float]) -> list[str]:
-    """Return a sentence if the attention of more than half the bags is even; `evenness` of each."""
-    even = np.array([value for value in evenness if not np.isnan(value)]) > EVEN
+def collapse_alarms(bags: Sequence[float]) -> list[str]:
+    """Return a sentence if the attention of more than half the bags, by `evenness`, is even."""
+    even = np.array([value for value in bags if not np.isnan(value)]) > EVEN
     if not len(even) or even.mean() <= 0.5:
         return []
     return [

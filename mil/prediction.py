@@ -111,8 +111,8 @@ def predict_fold(
             if row.part == "test":
                 seen |= scores
                 if network.model.may_collapse:
-                    attention = [slide.attention for slide in scores.values()]
-                    even.append(evenness(np.concatenate(attention)))
+                    slides = [slide.attention for slide in scores.values()]
+                    even.append(evenness(np.concatenate(slides)))
 
     table, whole = people.table.copy(), OfPatients.together(told)
     if experiment.get("semi_supervised") is not None or settings.get("sample") is not None:

@@ -72,8 +72,8 @@ class DTFD(BagModel):
     The authors' two optimisers have the same rate, and no parameter learns from both losses, so one
     optimiser is the same. Gradients are clipped as theirs: of reduction, first attention, first
     classifier and second tier (with the head) each. The ``paper`` preset chooses among the last
-    fifth of the epochs by the validation loss, the authors by AUC. Elsewhere ``maxs`` keeps all instances, p is read from h instead of s h, and
-    evaluation is random.
+    fifth of the epochs by the validation loss, the authors by AUC. Elsewhere ``maxs`` keeps all
+    instances, p is read from h instead of s h, and evaluation is random.
     """
 
     order_free: ClassVar[bool] = False

@@ -22,7 +22,9 @@ TARGETS = Targets.of([1, 0, 0, 1])
 TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 
 
-def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil", **options):
+def stepper(
+    head="adversarial", l1=1e-5, precision=torch.float32, model="abmil", settings=None, **options
+):
     torch.manual_seed(0)
     fitted = {"t_ref": 9.0, "edges": [0, 4.0, 6.0, float("inf")]}
     fitted |= {"classes": ["no", "yes"], "outputs": 1, "several": False, "weights": [1.0, 1.0]}
@@ -38,6 +40,7 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
         l1=l1,
         noise=torch.Generator().manual_seed(1),
         precision=precision,
+        **(settings or {}),
     )
 
 
