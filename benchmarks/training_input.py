@@ -85,7 +85,7 @@ def peer(root: Path, head: str, epochs: int) -> None:
     from mil.heads.base import Labels
     from mil.network import build_network
     from mil.survival.losses.adversarial import discriminator_loss
-    from mil.training.step import adam, add_l1_gradient
+    from mil.training.optimisers import add_l1_gradient, build_optimiser
     from mil.training.windows import windows
 
     torch.set_num_threads(1)
@@ -96,8 +96,10 @@ def peer(root: Path, head: str, epochs: int) -> None:
     network = build_network({"model": "abmil", "head": head}, WIDTH, fitted, standardise=False)
     kind = network.head
     judge = kind.opponent(WIDTH)
-    optimiser = adam(network, kind.learning_rate, kind.weight_decay)
-    judge_optimiser = None if judge is None else adam(judge, kind.learning_rate, 0.0)
+    optimiser = build_optimiser(network, kind.learning_rate, kind.weight_decay)
+    judge_optimiser = None
+    if judge is not None:
+        judge_optimiser = build_optimiser(judge, kind.learning_rate, 0.0)
 
     def load(name: str) -> Bag:
         return Bag.single(torch.load(root / f"features/{name}.pt", weights_only=True))

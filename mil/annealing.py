@@ -1,4 +1,4 @@
-"""Weights of a model's own terms of the loss that change while it is trained."""
+"""Weights of the terms of a model's loss that change while it is trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ SCHEDULES = ("constant", "linear", "cyclical")
 
 @dataclass(frozen=True)
 class Annealing:
-    """The weight of one penalty, step by step of the optimiser.
+    """The weight of one term of the loss, step by step of the optimiser.
 
     ``constant`` is ``end`` throughout; ``linear`` goes from ``start`` to ``end`` in ``steps`` and
     stays there; ``cyclical`` does so in the first ``ramp`` of every ``steps``, has ``end`` in the
@@ -45,21 +45,21 @@ class Annealing:
 
 
 def annealings(
-    given: Mapping[str, Mapping[str, Any]], model: str, penalties: Sequence[str]
+    given: Mapping[str, Mapping[str, Any]], model: str, terms: Sequence[str]
 ) -> dict[str, Annealing]:
-    """Return the schedule of each penalty by its name.
+    """Return the schedule of each term by its name.
 
     Parameters
     ----------
     given : ``training.annealing`` of an experiment.
     model : its model, for the sentences.
-    penalties : names of those that the model has.
+    terms : names of those that the model has.
 
     Raises
     ------
     mil.problems.InputError : a name that does not exist, or a number out of range.
     """
-    problems = unknown_penalties(given, model, penalties)
+    problems = unknown_terms(given, model, terms)
     known = [{"start": "from", "end": "to"}.get(f.name, f.name) for f in fields(Annealing)]
     made = {}
     for name, keys in given.items():
@@ -77,14 +77,14 @@ def annealings(
     return made
 
 
-def unknown_penalties(given: Mapping[str, Any], model: str, penalties: Sequence[str]) -> list[str]:
-    """Return sentences on names that are no penalties of the model."""
-    has = f"its penalties are {listed(penalties)}" if penalties else "it has none"
+def unknown_terms(given: Mapping[str, Any], model: str, terms: Sequence[str]) -> list[str]:
+    """Return sentences on names that are no terms of the model's loss."""
+    has = f"its terms are {listed(terms)}" if terms else "it has none"
     return [
-        f"training.annealing has {name!r}, but model {model} has no such penalty; {has}"
-        f"{did_you_mean(name, penalties) or '.'}"
+        f"training.annealing has {name!r}, but model {model} has no such term of the loss; {has}"
+        f"{did_you_mean(name, terms) or '.'}"
         for name in given
-        if name not in penalties
+        if name not in terms
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mil.annealing import unknown_penalties
+from mil.annealing import unknown_terms
 from mil.config_encoders import check_encoders, encoder_settings
 from mil.config_predict import check_predict
 from mil.config_presets import check_presets, with_presets
@@ -18,6 +18,7 @@ from mil.config_robustness import check_robustness
 from mil.config_task import check_task, task_settings
 from mil.experiment_grid import WrittenOut, in_users_words, members, write_out
 from mil.problems import InputError, did_you_mean, listed
+from mil.rate_schedules import schedule_problems
 from mil.schema_sentences import resolve, schema_problems
 from mil.score_options import why_no_score
 from mil.semi_supervised import SemiSupervised, why_not_semi_supervised
@@ -89,6 +90,7 @@ def check_config(
         ({"clusters", "experiments"}, lambda: _check_clusters(config, schema)),
         ({"experiments"}, lambda: _check_heads(config["experiments"], schema)),
         ({"training", "experiments"}, lambda: _check_annealing(config, schema)),
+        ({"training", "experiments"}, lambda: _check_schedules(config)),
         ({"folds"}, lambda: _check_folds(config["folds"])),
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
@@ -394,8 +396,15 @@ def _check_heads(entries: list[Mapping[str, Any]], schema: Mapping[str, Any]) ->
 def _check_annealing(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     models = schema["$defs"]["models"]
     for position, entry in enumerate(config["experiments"]):
-        given, penalties = _training(entry, config), models[entry["model"]].get("penalties", [])
-        for problem in unknown_penalties(given["annealing"], entry["model"], penalties):
+        given, model = _training(entry, config), models[entry["model"]]
+        terms = [*model.get("label_terms", []), *model.get("penalties", [])]
+        for problem in unknown_terms(given["annealing"], entry["model"], terms):
+            yield f"experiments[{position}]: {problem}"
+
+
+def _check_schedules(config: Mapping[str, Any]) -> Iterator[str]:
+    for position, entry in enumerate(config["experiments"]):
+        for problem in schedule_problems(_training(entry, config)):
             yield f"experiments[{position}]: {problem}"
 
 

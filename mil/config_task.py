@@ -98,4 +98,7 @@ def _check_experiments(
                 f"{SCORES[task]}; it must be loss or {SCORES[task]}."
             )
         if own["balanced"] and task == "regression":
-            yield f"{place}: training.balanced is true, but a number has no classes to balance."
+            yield (
+                f"{place}: training.balanced is true, but a number has no classes to balance; set "
+                "it to false."
+            )

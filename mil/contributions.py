@@ -38,7 +38,8 @@ class Contributions:
     ----------
     towards : the outputs: ``("risk",)``, higher is worse, or, of a head with one linear layer, the
         classes of its logits; an output without a name is called so.
-    exact : they add up to the logit less its bias; otherwise they hold to first order.
+    exact : they add up to the logit less its bias; otherwise they hold to first order, or are of
+        the vector's part alone in a prediction that auxiliary outputs have a part in.
     """
 
     values: Tensor
@@ -75,7 +76,8 @@ def contributions(
         (torch.einsum("nh,kch->nkc", one, slope) * share.unsqueeze(1)).sum(2)
         for one, share, slope in rows
     ]
-    exact = hasattr(network.head, "linear") and not network.model.bends
+    alone = embedding.auxiliary is None or not embedding.auxiliary.predicts
+    exact = hasattr(network.head, "linear") and not network.model.bends and alone
     return Contributions(torch.cat(values), towards, exact)
 
 

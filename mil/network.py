@@ -59,14 +59,26 @@ class Network(nn.Module):
 
         Whatever precision the model runs in, the head, small as it is, has at least float32: its
         output is a time or a risk. Of a model with random attention, a head that is one ``linear``
-        layer tells an output [B, M, C] for each of the M draws; another sees their mean.
+        layer tells an output [B, M, C] for each of the M draws; another sees their mean. In
+        evaluation, auxiliary outputs that predict too are one more draw for such a head; of
+        another the mean is taken.
         """
         embedding = self.model(bag)
         vector = at_least_single(embedding.vector)
         with torch.autocast(vector.device.type, enabled=False):
             if embedding.samples is not None and hasattr(self.head, "linear"):
                 return self.head.read(self._drawn(embedding, bag.offsets)), embedding
-            return self.head(vector, noise), embedding
+            output = self.head(vector, noise)
+            other = embedding.auxiliary
+            if other is not None and other.predicts and not self.training:
+                output = self._both(output, self.head.read(at_least_single(other.logits)))
+            return output, embedding
+
+    def _both(self, output: Tensor, other: Tensor) -> Tensor:
+        """Return the outputs of two streams: [B, 2, C] for a linear head, otherwise their mean."""
+        if hasattr(self.head, "linear"):
+            return torch.stack([output, other], 1)
+        return (output + other) / 2
 
     def _drawn(self, embedding: Embedding, offsets: Tensor) -> Tensor:
         """Return logits [B, M, C] of every draw of the attention.

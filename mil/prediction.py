@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from mil.alarms import collapse_alarms, evenness
 from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader
 from mil.bags import Bag
@@ -102,13 +103,16 @@ def predict_fold(
 
     with deterministic(device, seed):
         network = load_network(model, made, device)
-        told, seen = [], {}
+        told, seen, even = [], {}, []
         patients = people.table["patient_id"].tolist()
         each = predict_patients(network, bags, patients, made, device)
         for row, (prediction, scores) in zip(people.table.itertuples(), each, strict=True):
             told.append(prediction)
             if row.part == "test":
                 seen |= scores
+                if network.model.may_collapse:
+                    slides = [slide.attention for slide in scores.values()]
+                    even.append(evenness(np.concatenate(slides)))
 
     table, whole = people.table.copy(), OfPatients.together(told)
     if experiment.get("semi_supervised") is not None or settings.get("sample") is not None:
@@ -124,6 +128,7 @@ def predict_fold(
 
     of_test = [one for one, part in zip(told, people.table["part"], strict=True) if part == "test"]
     alarms = network.head.complaints(OfPatients.together(of_test)) if of_test else []
+    alarms += collapse_alarms(even)
     for alarm in alarms:
         log.warning("%s, fold %d: %s", experiment["name"], made["fold_index"], alarm)
     arrays["alarms"] = np.array(alarms, dtype=np.str_)

@@ -45,11 +45,25 @@ class ABMIL(BagModel):
     presets: ClassVar = {
         "paper": Preset(
             {"hidden": 500, "out": None, "attention": 128, "gated": False, "dropout": 0.0},
-            {"learning_rate": 5e-4, "weight_decay": 1e-4, "epochs": 20, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 5e-4,
+                "schedule": "constant",
+                "weight_decay": 1e-4,
+                "epochs": 20,
+                "window": 1,
+                "l1": 0.0,
+            },
         ),
         "torchmil": Preset(
             {"hidden": None, "out": None, "attention": 128, "gated": False, "dropout": 0.0},
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         ),
         "wsi": Preset({"hidden": 512, "out": None, "attention": 256}),
     }

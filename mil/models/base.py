@@ -22,11 +22,13 @@ class Auxiliary:
     Attributes
     ----------
     weight : of the head's loss of these outputs, a mean over all M.
+    predicts : in evaluation the prediction is the mean of the head's and of these, one a bag.
     """
 
     logits: Tensor
     bag: Tensor
     weight: float
+    predicts: bool = False
 
 
 @dataclass
@@ -99,6 +101,12 @@ class BagModel(nn.Module):
         the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.
     penalties : names of those in its embeddings, which ``training.annealing`` may weigh.
+    label_terms : terms of the loss besides, that it may weigh: ``bag``, the head's loss on the
+        vector, and ``auxiliary``, that of further outputs.
+    clipped_apart : names of parts that ``training.clip_norm`` clips by themselves, several names a
+        part.
+    may_collapse : its attention is known to end the same everywhere, which is looked for then
+        (``mil.alarms.collapse_alarms``).
     bends : ``after_pooling`` is not linear.
     bag_weight : weight of the head's loss on the vector, beside that of other terms.
     presets : published forms by name, ``paper`` and ``torchmil``.
@@ -113,9 +121,17 @@ class BagModel(nn.Module):
     gives_outputs: ClassVar[bool] = False
     observes: ClassVar[bool] = False
     penalties: ClassVar[tuple[str, ...]] = ()
+    label_terms: ClassVar[tuple[str, ...]] = ()
+    clipped_apart: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    may_collapse: ClassVar[bool] = False
     bends: bool = False
     bag_weight: float = 1.0
     presets: ClassVar[Mapping[str, Preset]] = {}
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of all that ``training.annealing`` may weigh."""
+        return (*self.label_terms, *self.penalties)
 
     def check(self, key: str, value: Any, allowed: Iterable[str]) -> None:
         """Refuse a value of an option that is not among those allowed.

@@ -31,6 +31,7 @@ TRAINING = {
     "l1": 0.0,
     "epochs": 30,
     "patience": 20,
+    "warmup": 0,
     "plateau_factor": 0.2,
     "plateau_patience": 10,
     "window": 1,

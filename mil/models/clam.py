@@ -16,6 +16,7 @@ from mil.nn.segments import at_least_single, segment_ids, segment_rank, segment_
 CLUSTERING = ("ce", "svm")
 TRAINING = {
     "learning_rate": 2e-4,
+    "schedule": "constant",
     "weight_decay": 1e-5,
     "epochs": 200,
     "window": 1,

@@ -39,7 +39,14 @@ class CLAMSB(CLAM):
                 "bag_weight": 1.0,
                 "clustering_weight": 1.0,
             },
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         ),
     }
 

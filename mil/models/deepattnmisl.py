@@ -68,6 +68,7 @@ class DeepAttnMISL(BagModel):
                 "weight_decay": 5e-4,
                 "epochs": 100,
                 "patience": 15,
+                "warmup": 0,
                 "plateau_patience": 20,
             },
         )

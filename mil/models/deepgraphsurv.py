@@ -76,7 +76,14 @@ class DeepGraphSurv(BagModel):
         "paper": Preset({"metric": True, "dropout": 0.2}),
         "torchmil": Preset(
             {"hidden": None, "orders": 5, "dropout": 0.0},
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         ),
     }
 

@@ -29,7 +29,9 @@ class DSMIL(BagModel):
     instances' own outputs :math:`\max_n c_{nk}`. Which instance is critical carries no gradient.
 
     All weights start orthogonal and all biases at 0, as published: other starts more often end with
-    the same attention everywhere.
+    the same attention everywhere. Training and prediction say so where it did. Then let the
+    instances learn first: ``training: {warmup: 5, annealing: {bag: {from: 0, to: 1, steps: 1,
+    warmup: 500}}}`` leaves the vector's loss out for 500 steps.
 
     Parameters
     ----------
@@ -39,6 +41,9 @@ class DSMIL(BagModel):
     value : v is dropout, a layer D -> D and ReLU; the authors never switch it on.
     dropout : of v.
     bag_weight, instance_weight : of the loss of the vector and of the critical instances.
+    average : predict the mean of both streams, as one of the authors' scripts does: of classes the
+        mean of the probabilities, whose spread is then half their difference; of survival the mean
+        of what the head gives out. Training and contributions stay as they are.
     outputs : number of outputs, C. Classes are the positive ones: two classes have one output.
 
     Shapes
@@ -49,25 +54,39 @@ class DSMIL(BagModel):
 
     Notes
     -----
-    Elsewhere padding can become the critical instance, or both losses have weight 1. The
-    authors' mean of both streams' probabilities is not offered: the vector alone is scored.
+    Elsewhere padding can become the critical instance, both losses have weight 1, or logits of the
+    streams are averaged. The ``paper`` preset stops by the validation loss, the authors by accuracy
+    and AUC.
     """
 
+    label_terms: ClassVar[tuple[str, ...]] = ("bag", "auxiliary")
+    may_collapse: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": Preset(
             {},
             {
                 "learning_rate": 1e-4,
+                "betas": [0.5, 0.9],
+                "schedule": "cosine",
+                "cosine_floor": 5e-6,
                 "weight_decay": 1e-3,
                 "epochs": 50,
                 "patience": 10,
+                "warmup": 0,
                 "window": 1,
                 "l1": 0.0,
             },
         ),
         "torchmil": Preset(
             {"nonlinear": False, "bag_weight": 1.0, "instance_weight": 1.0},
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         ),
     }
 
@@ -80,6 +99,7 @@ class DSMIL(BagModel):
         dropout: float = 0.0,
         bag_weight: float = 0.5,
         instance_weight: float = 0.5,
+        average: bool = False,
         *,
         outputs: int = 1,
     ) -> None:
@@ -92,6 +112,7 @@ class DSMIL(BagModel):
         if value:
             self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dim, in_dim), nn.ReLU())
         self.bag_weight, self.instance_weight = bag_weight, instance_weight
+        self.average = average
         self.out_dim = outputs * in_dim
         orthogonal_linear_(self)
 
@@ -104,7 +125,8 @@ class DSMIL(BagModel):
         v = self.value(bag.features)  # [N, D]
         z = segment_pool(weights, v, bag.offsets)  # [B, C, D]
         bags = torch.arange(len(bag), device=c.device)
-        auxiliary = Auxiliary(c.gather(0, critical), bags, self.instance_weight)
+        of_critical = c.gather(0, critical)  # [B, C]
+        auxiliary = Auxiliary(of_critical, bags, self.instance_weight, self.average)
         return Embedding(
             self.after_pooling(z),
             scores.amax(1),

@@ -92,7 +92,16 @@ class GTP(BagModel):
     presets: ClassVar = {
         "paper": Preset(
             {},
-            {"learning_rate": 1e-3, "weight_decay": 5e-4, "epochs": 120, "window": 8, "l1": 0.0},
+            {
+                "learning_rate": 1e-3,
+                "weight_decay": 5e-4,
+                "schedule": "steps",
+                "step_epochs": [20, 100],
+                "epochs": 120,
+                "patience": 120,
+                "window": 8,
+                "l1": 0.0,
+            },
         )
     }
 

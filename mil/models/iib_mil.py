@@ -114,7 +114,10 @@ class IIBMIL(BagModel):
                 "learning_rate": 1e-5,
                 "weight_decay": 1e-5,
                 "l1": 0.0,
+                "clip_norm": 0.01,
+                "schedule": "constant",
                 "epochs": 300,
+                "patience": 300,
                 "window": 16,
             },
         )

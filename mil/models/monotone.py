@@ -45,7 +45,9 @@ class Monotone(BagModel):
     gives_outputs: ClassVar[bool] = True
     scores_are: ClassVar[str] = "evidence"
     presets: ClassVar = {
-        "unit_tests": Preset({}, {"learning_rate": 3e-3, "epochs": 12, "window": 8, "l1": 0.0})
+        "unit_tests": Preset(
+            {}, {"learning_rate": 3e-3, "schedule": "cosine", "epochs": 12, "window": 8, "l1": 0.0}
+        )
     }
 
     def __init__(self, in_dim: int, hidden: int = 64, *, outputs: int = 1) -> None:

@@ -75,7 +75,15 @@ class PatchGCN(BagModel):
     presets: ClassVar = {
         "paper": Preset(
             {"num_layers": 3, "out": 512, "sum_dropout": 0.0, "rho": True},
-            {"learning_rate": 2e-4, "weight_decay": 1e-5, "epochs": 20, "window": 32, "l1": 0.0},
+            {
+                "learning_rate": 2e-4,
+                "schedule": "constant",
+                "balanced": True,
+                "weight_decay": 1e-5,
+                "epochs": 20,
+                "window": 32,
+                "l1": 0.0,
+            },
         )
     }
 

@@ -57,7 +57,14 @@ class ProbSmoothABMIL(BagModel):
     presets: ClassVar = {
         "torchmil": Preset(
             {"hidden": None, "samples": 1000, "evaluation_samples": 5000},
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         )
     }
 

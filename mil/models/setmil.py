@@ -89,7 +89,11 @@ class SETMIL(BagModel):
                 "learning_rate": 2e-4,
                 "weight_decay": 1e-4,
                 "l1": 0.0,
+                "clip_norm": 0.01,
+                "schedule": "steps",
+                "step_epochs": [40],
                 "epochs": 100,
+                "patience": 100,
                 "window": 4,
             },
         )

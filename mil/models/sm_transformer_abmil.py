@@ -63,7 +63,14 @@ class SmTransformerABMIL(BagModel):
     presets: ClassVar = {
         "torchmil": Preset(
             {"heads": 4, "project": False},
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         )
     }
 

@@ -44,7 +44,14 @@ class SmoothABMIL(BagModel):
     presets: ClassVar = {
         "torchmil": Preset(
             {"hidden": None},
-            {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         )
     }
 

@@ -49,7 +49,14 @@ class TransformerABMIL(BagModel):
     presets: ClassVar = {
         name: Preset(
             {"project": False},
-            {"learning_rate": 1e-4, "epochs": 50, "window": 1, "weight_decay": 0.0, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "epochs": 50,
+                "window": 1,
+                "weight_decay": 0.0,
+                "l1": 0.0,
+            },
         )
         for name in ("paper", "torchmil")
     }

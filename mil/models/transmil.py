@@ -71,11 +71,15 @@ class TransMIL(BagModel):
         "paper": Preset(
             {"layout": "list", "start": "global", "mask_padding": False, "fixed_landmarks": True},
             {
+                "optimiser": "radam",
+                "lookahead": 6,
+                "schedule": "constant",
                 "learning_rate": 2e-4,
                 "weight_decay": 1e-5,
                 "l1": 0.0,
                 "epochs": 200,
                 "patience": 10,
+                "warmup": 0,
                 "window": 2,
             },
         ),
@@ -90,7 +94,14 @@ class TransMIL(BagModel):
                 "mask_padding": False,
                 "fixed_landmarks": True,
             },
-            {"learning_rate": 1e-4, "epochs": 50, "window": 1, "weight_decay": 0.0, "l1": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "epochs": 50,
+                "window": 1,
+                "weight_decay": 0.0,
+                "l1": 0.0,
+            },
         ),
     }
 

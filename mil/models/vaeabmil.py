@@ -62,7 +62,15 @@ class VAEABMIL(BagModel):
     penalties: ClassVar[tuple[str, ...]] = ("nll", "kl")
     presets: ClassVar = {
         "torchmil": Preset(
-            {}, {"learning_rate": 1e-4, "weight_decay": 0.0, "epochs": 50, "window": 1, "l1": 0.0}
+            {},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
         )
     }
 

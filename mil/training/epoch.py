@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mil.alarms import discriminator_alarms
+from mil.alarms import collapse_alarms, discriminator_alarms, evenness
 from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader, with_places
 from mil.heads.base import Head, Labels, Targets
 from mil.network import Network
+from mil.nn.segments import segment_softmax
 from mil.noise import noise_bank
 from mil.seeds import seed_for
 from mil.tasks.base import Task
@@ -93,29 +94,36 @@ class Validation:
 
     def measure(self, epoch: Epoch) -> None:
         """Write loss and score of the validation part into the epoch's record."""
-        output = self._outputs()
+        output, _ = self._looked_at()
         head = self.network.head
         epoch.validation_loss = head.monitored(output, self.labels).item()
         epoch.validation_score = self.task.measure(self.part, head.predict(output))
 
     def complaints(self, chosen: Epoch) -> list[str]:
-        """Return sentences on degenerate predictions, and on a discriminator without a task."""
-        found = self.network.head.complaints(self.network.head.predict(self._outputs()))
+        """Return sentences on degenerate predictions or attention, and on an idle discriminator."""
+        output, even = self._looked_at()
+        found = self.network.head.complaints(self.network.head.predict(output))
+        found += collapse_alarms(even)
         return found + discriminator_alarms(chosen.real_accuracy, chosen.fake_accuracy)
 
     @torch.no_grad()
-    def _outputs(self) -> Tensor:
+    def _looked_at(self) -> tuple[Tensor, list[float]]:
+        """Return the outputs, and how even the attention is in each bag if that can collapse."""
         self.network.eval()
         patients = self.part["patient_id"].tolist()
         loader = BagLoader(self.bags, patients, self.network.model.needs, self.device)
         bank = self.noise
         if self.fresh:
             bank = self.network.head.noise(len(patients), 1, self.generator)
-        outputs = []
+        outputs, even = [], []
         for places, bag in with_places(loader):
             noise = bank[places].to(self.device)
-            outputs.append(self.network(self.network.scaled(bag), noise)[0].cpu())
-        return torch.cat(outputs)
+            output, embedding = self.network(self.network.scaled(bag), noise)
+            outputs.append(output.cpu())
+            if self.network.model.may_collapse:
+                attention = segment_softmax(embedding.scores, bag.offsets).cpu().split(bag.sizes)
+                even += [evenness(one.numpy()) for one in attention]
+        return torch.cat(outputs), even
 
 
 def labels_of(head: Head, task: Task, part: pd.DataFrame) -> Labels | Targets:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mil.problems import InputError, did_you_mean
+from mil.rate_schedules import SCHEDULES
 from mil.tasks import SCORES
 
 
@@ -16,7 +17,8 @@ class TrainingError(InputError):
 
 CHOICES = {
     "monitor": ("loss", *SCORES.values()),
-    "optimiser": ("adam", "adamw"),
+    "optimiser": ("adam", "adamw", "radam"),
+    "schedule": SCHEDULES,
     "precision": ("auto", "float32", "bfloat16", "float16"),
 }
 LEGACY = {
@@ -35,14 +37,23 @@ class TrainingSettings:
     ----------
     epochs : most passes over the training patients.
     window : most patients in one optimiser step; losses that compare patients take at least 32.
-    optimiser : ``adam``, whose weight decay is L2 in the loss, or ``adamw``, whose is not.
+    optimiser : ``adam``, whose weight decay is L2 in the loss, ``adamw`` or ``radam``, whose is
+        not.
+    betas : decay of the optimiser's averages of gradients and of their squares.
+    lookahead : the optimiser's steps for one of slow weights, half the way after them; 0: none.
+    clip_norm : norm that the gradients of a step are scaled down to; None: any.
+    ema : decay, step by step, of an average of the parameters, which is validated, chosen and
+        kept instead of them; 0: none.
     learning_rate, weight_decay : of it (decay on tensors with several dimensions); None: the
         head's.
     l1 : weight of the sum of absolute parameters.
     patience : epochs without a better validation value before training stops.
     warmup : first epochs, which can neither be chosen nor count as without improvement.
+    schedule : of the learning rate: ``plateau``, ``cosine``, ``steps`` or ``constant``.
     plateau_factor, plateau_patience : the learning rate is multiplied by the factor after so many
         epochs without a better validation value.
+    cosine_floor : learning rate that half a cosine comes down to in ``epochs`` epochs.
+    step_epochs, step_factor : the learning rate is multiplied by the factor after these epochs.
     monitor : ``loss`` (lower is better) or the score of the task (higher is better: ``c_index``,
         ``auroc``, ``kappa`` or ``r2``), on the validation part.
     balanced : draw the patients of an epoch so that classes (or events and censored) come equally
@@ -53,7 +64,7 @@ class TrainingSettings:
     precision : of the model and the discriminator in training: ``float32``, ``bfloat16``,
         ``float16`` or ``auto``, see ``choose_precision``. Heads, losses, parameters, validation and
         predictions are never in less than float32.
-    annealing : how the weights of a model's own penalties change, by their names, see
+    annealing : how the weights of a model's own terms of the loss change, by their names, see
         ``mil.annealing``; those that are not named have weight 1.
     legacy : ways of AdvMIL's code to train in, names of ``LEGACY``.
     """
@@ -61,13 +72,21 @@ class TrainingSettings:
     epochs: int = 300
     window: int = 16
     optimiser: str = "adam"
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    lookahead: int = 0
+    clip_norm: float | None = None
+    ema: float = 0.0
     learning_rate: float | None = None
     weight_decay: float | None = None
     l1: float = 1e-5
     patience: int = 30
     warmup: int = 5
+    schedule: str = "plateau"
     plateau_factor: float = 0.5
     plateau_patience: int = 10
+    cosine_floor: float = 0.0
+    step_epochs: list[int] = field(default_factory=list)
+    step_factor: float = 0.1
     monitor: str = "loss"
     validation_draws: int = 30
     draws: int = 200
@@ -115,7 +134,7 @@ class TrainingSettings:
         if given.get("balanced") and score == "r2":
             problems.append(
                 f"experiment {experiment.get('name')!r}: training.balanced is true, but a number "
-                "has no classes to be balanced; take it away."
+                "has no classes to be balanced; set it to false."
             )
         if problems:
             raise TrainingError(problems)

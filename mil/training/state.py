@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from mil.training.early_stopping import EarlyStopping
 from mil.training.history import Epoch
@@ -26,7 +26,7 @@ class TrainingState:
     """
 
     stepper: Stepper
-    schedule: ReduceLROnPlateau
+    schedule: LRScheduler
     stopping: EarlyStopping
     order: torch.Generator
     fresh: torch.Generator

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mil.annealing import Annealing
 from mil.bag_loader import BagLoader, with_places
@@ -25,6 +26,13 @@ from mil.network import Network
 from mil.nn.instance_linear import kept_products
 from mil.nn.segments import at_least_single
 from mil.survival.losses.adversarial import discriminator_loss
+from mil.training.optimisers import (
+    Lookahead,
+    add_l1_gradient,
+    build_optimiser,
+    clip_gradients,
+    clipped_parts,
+)
 from mil.training.settings import TrainingError
 
 Window = BagLoader | Sequence[Bag]
@@ -51,12 +59,17 @@ class Stepper:
     ----------
     network : model and head, AdvMIL's generator.
     discriminator : its opponent, or None.
-    learning_rate, weight_decay : of the network's optimiser; the discriminator has Adam with the
-        same rate and no decay.
+    learning_rate, weight_decay : of the network's optimiser. The discriminator has Adam with the
+        same rate, which stays, and no decay; what follows is the network's alone.
     l1 : weight of the sum of absolute parameters of the network.
     noise : generator of the head's noise.
-    optimiser : of the network, ``adam`` or ``adamw``.
-    annealing : schedules of the weights of the model's penalties, by name; 1 without.
+    optimiser, betas : of the network, see ``build_optimiser``.
+    lookahead : steps between those of the slow weights, see ``Lookahead``; 0 for none.
+    clip_norm : norm that gradients are scaled down to; None for any. Those of parts that
+        ``BagModel.clipped_apart`` names have a norm each.
+    ema : decay, step by step, of an average of the network's parameters, which starts at those
+        after the first step and is what is ``judged``; 0 for none. Buffers are the network's.
+    annealing : schedules of the weights of the model's terms of the loss, by name; 1 without.
     precision : what model and discriminator compute in; parameters, heads and losses are float32.
         Losses in float16 are scaled up, so that small gradients are not lost, and an update whose
         gradients overflow is left out (Micikevicius et al., ICLR 2018).
@@ -72,6 +85,10 @@ class Stepper:
         l1: float,
         noise: torch.Generator,
         optimiser: str = "adam",
+        betas: Sequence[float] = (0.9, 0.999),
+        lookahead: int = 0,
+        clip_norm: float | None = None,
+        ema: float = 0.0,
         precision: torch.dtype = torch.float32,
         annealing: Mapping[str, Annealing] | None = None,
     ) -> None:
@@ -84,9 +101,19 @@ class Stepper:
         self.noise = noise
         self.annealing = annealing or {}
         self.steps = 0  # of the network's optimiser so far
-        self.optimiser = adam(network, learning_rate, weight_decay, optimiser)
+        self.optimiser = build_optimiser(network, learning_rate, weight_decay, optimiser, betas)
+        self.lookahead = Lookahead(network.parameters(), lookahead) if lookahead else None
+        self.clip_norm, self.clipped = clip_norm, clipped_parts(network)
+        self.averaged = None
+        if ema:
+            self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema))
         if discriminator is not None:
-            self.discriminator_optimiser = adam(discriminator, learning_rate, 0.0)
+            self.discriminator_optimiser = build_optimiser(discriminator, learning_rate, 0.0)
+
+    @property
+    def judged(self) -> Network:
+        """The network that is validated and kept: the average of its steps, if there is one."""
+        return self.network if self.averaged is None else self.averaged.module
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on besides its window, and torch's generators."""
@@ -98,6 +125,10 @@ class Stepper:
             "remembered": self.network.model.remembered(),
             "steps": self.steps,
         }
+        if self.lookahead is not None:
+            state["lookahead"] = self.lookahead.state_dict()
+        if self.averaged is not None:
+            state["averaged"] = self.averaged.state_dict()
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
             state["discriminator_optimiser"] = self.discriminator_optimiser.state_dict()
@@ -112,6 +143,10 @@ class Stepper:
         self.noise.set_state(state["noise"])
         self.network.model.remember(state["remembered"])
         self.steps = state["steps"]
+        if self.lookahead is not None:
+            self.lookahead.load_state_dict(state["lookahead"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
@@ -230,10 +265,16 @@ class Stepper:
                 seen.append((embedding.detached(), bag, classes))
         self.scaler.unscale_(self.optimiser)
         add_l1_gradient(self.network, self.l1)
-        self._update(self.optimiser, record)
+        if self.clip_norm is not None:
+            clip_gradients(self.clipped, self.clip_norm)
+        moved = self._update(self.optimiser, record)
         self.steps += 1
+        if moved and self.lookahead is not None:
+            self.lookahead.step()
         for one in seen:
             model.observe(*one)
+        if moved and self.averaged is not None:
+            self.averaged.update_parameters(self.network)
 
         if slopes is None and known:
             record.loss = supervised
@@ -250,10 +291,11 @@ class Stepper:
     ) -> Tensor:
         """Return the loss of what labels say of outputs and auxiliary ones, all on the CPU."""
         head = self.network.head
-        loss = self.network.model.bag_weight * head.loss(*_labelled(output, labels))
+        weight = self._weight("bag") * self.network.model.bag_weight
+        loss = weight * head.loss(*_labelled(output, labels))
         if auxiliary is not None:
             told = head.loss(*_labelled(head.read(auxiliary.logits), labels.at(auxiliary.bag)))
-            loss = loss + auxiliary.weight * told
+            loss = loss + self._weight("auxiliary") * auxiliary.weight * told
         return loss
 
     def _slopes(
@@ -288,9 +330,9 @@ class Stepper:
         parts = other.split([len(one.logits) for one in others])
         return deque(zip(slope.split(sizes), parts, strict=True)), loss.item()
 
-    def _weight(self, penalty: str) -> float:
-        """Return what a penalty of the model weighs in this step."""
-        schedule = self.annealing.get(penalty)
+    def _weight(self, term: str) -> float:
+        """Return what a term of the loss weighs in this step, beside its own weight."""
+        schedule = self.annealing.get(term)
         return 1.0 if schedule is None else schedule.weight(self.steps)
 
     def _mixed(self) -> torch.autocast:
@@ -298,12 +340,14 @@ class Stepper:
         low = self.precision != torch.float32
         return torch.autocast(self.device.type, self.precision if low else None, enabled=low)
 
-    def _update(self, optimiser: Adam, record: StepRecord) -> None:
-        """Take a step, unless gradients overflowed."""
+    def _update(self, optimiser: Optimizer, record: StepRecord) -> bool:
+        """Take a step, unless gradients overflowed; return whether it was taken."""
         before = self.scaler.get_scale()
         self.scaler.step(optimiser)
         self.scaler.update()
-        record.overflows += self.scaler.get_scale() < before
+        overflowed = self.scaler.get_scale() < before
+        record.overflows += overflowed
+        return not overflowed
 
     def _groups(self, window: Window) -> Iterator[tuple[slice, Bag]]:
         """Yield the groups as the network should see them, with the places of their patients."""
@@ -338,29 +382,6 @@ def _refuse_undefined(value: float, name: str) -> None:
                 "float16, which ends at 65504, take bfloat16."
             ]
         )
-
-
-def adam(module: nn.Module, learning_rate: float, weight_decay: float, kind: str = "adam") -> Adam:
-    """Return Adam (coupled L2) or AdamW, with decay on tensors of several dimensions only."""
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    plain = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return {"adam": Adam, "adamw": AdamW}[kind](groups, lr=learning_rate, fused=True)
-
-
-@torch.no_grad()
-def add_l1_gradient(module: nn.Module, weight: float) -> None:
-    """Add the gradient of ``weight * sum |p|``; parameters outside the loss's graph shrink too."""
-    if weight == 0:
-        return
-    for parameter in module.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        parameter.grad.add_(parameter.sign(), alpha=weight)
 
 
 @contextmanager

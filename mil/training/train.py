@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import yaml
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mil.annealing import annealings
 from mil.bag_folder import BagFolder
@@ -26,6 +25,7 @@ from mil.training.early_stopping import EarlyStopping
 from mil.training.epoch import Validation, train_epoch
 from mil.training.history import Epoch, write_history
 from mil.training.patients import choose_patients
+from mil.training.rate_schedule import advance, rate_schedule
 from mil.training.scaling import fit_scaling
 from mil.training.settings import (
     LEGACY,
@@ -146,22 +146,22 @@ def train_model(
             l1=settings.l1,
             noise=torch.Generator().manual_seed(seed_for(seed, *name, "noise")),
             optimiser=settings.optimiser,
+            betas=settings.betas,
+            lookahead=settings.lookahead,
+            clip_norm=settings.clip_norm,
+            ema=settings.ema,
             precision=precision,
-            annealing=annealings(settings.annealing, experiment["model"], network.model.penalties),
+            annealing=annealings(settings.annealing, experiment["model"], network.model.terms),
         )
+        judged = stepper.judged
         order = torch.Generator().manual_seed(seed_for(seed, *name, "order"))
         torch.manual_seed(seed_for(seed, *name, "dropout"))
         by_score = settings.monitor != "loss"
         higher = by_score and "monitor" not in settings.legacy
         warmup = train.warmup(settings.warmup)
         stopping = EarlyStopping(settings.patience, warmup, higher)
-        schedule = ReduceLROnPlateau(
-            stepper.optimiser,
-            mode="max" if higher else "min",
-            factor=settings.plateau_factor,
-            patience=settings.plateau_patience,
-        )
-        judge = Validation(network, bags, validation, task, settings, seed, device)
+        schedule = rate_schedule(stepper.optimiser, settings, higher)
+        judge = Validation(judged, bags, validation, task, settings, seed, device)
         if not head.usable(judge.labels) or (by_score and task.unlearnable(validation)):
             raise TrainingError(
                 [
@@ -207,9 +207,8 @@ def train_model(
 
                 value = epoch.validation_score if by_score else epoch.validation_loss
                 if stopping.improves(epoch.epoch, value):
-                    state.kept = copy_state(network, discriminator)
-                if not math.isnan(value):
-                    schedule.step(value)
+                    state.kept = copy_state(judged, discriminator)
+                advance(schedule, value)
                 watchers.tell(epoch)
                 clock.report(epoch, last=stopping.stop or epoch.epoch == settings.epochs)
                 if checkpoint.is_due:
@@ -217,7 +216,7 @@ def train_model(
 
         kept = state.kept
         if not kept:
-            kept = copy_state(network, discriminator)
+            kept = copy_state(judged, discriminator)
             log.warning(
                 "no epoch after the %d of warm-up had a defined validation %s: the last one is "
                 "kept. Train longer than training.warmup.",
@@ -225,7 +224,7 @@ def train_model(
             )
         chosen = epochs[(stopping.best_epoch or len(epochs)) - 1]
         chosen.chosen = 1
-        network.load_state_dict({key: kept[key] for key in network.state_dict()})
+        judged.load_state_dict({key: kept[key] for key in judged.state_dict()})
         log.info(
             "epoch %d is kept (validation %s %.3f)",
             *(chosen.epoch, SCORES_IN_WORDS[task.score], chosen.validation_score),

@@ -49,7 +49,7 @@ def stepper(model="vaeabmil", **given):
         weight_decay=0.0,
         l1=0.0,
         noise=torch.Generator().manual_seed(1),
-        annealing=annealings(given, model, network.model.penalties),
+        annealing=annealings(given, model, network.model.terms),
     )
 
 
@@ -80,7 +80,10 @@ def test_a_training_goes_on_at_the_weight_where_it_was():
 
 def test_wrong_schedules_are_sentences():
     for given, sentence in (
-        ({"kll": {}}, r"has 'kll', but model vaeabmil has no such penalty; its .* mean kl"),
+        (
+            {"kll": {}},
+            r"has 'kll', but model vaeabmil has no such term of the loss; its .* mean kl",
+        ),
         ({"kl": {"step": 3}}, r"annealing.kl has no key 'step'; did you mean steps"),
         ({"kl": {"schedule": "liner"}}, r"kl.schedule is 'liner'; did you mean linear"),
         ({"kl": {"steps": 0}}, r"kl.steps is 0; it must be 1 or more"),

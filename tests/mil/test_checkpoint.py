@@ -14,7 +14,6 @@ import pytest
 import torch
 from synthetic_cohort import run, write_cohort
 from test_step import BAG, EVENT, TIME, stepper
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mil.heads import head_names
 from mil.heads.base import Labels
@@ -23,11 +22,14 @@ from mil.training.checkpoint import Checkpoint
 from mil.training.early_stopping import EarlyStopping
 from mil.training.epoch import Validation
 from mil.training.history import Epoch
+from mil.training.rate_schedule import advance, rate_schedule
+from mil.training.settings import TrainingSettings
 from mil.training.state import TrainingState
 from mil.training.store import copy_state
 
 OUTPUTS = ("model.safetensors", "config.yaml", "history.csv")
 SMALL = {"model_options": {"hidden": 16, "out": 16}}
+SETTINGS = {"optimiser": "radam", "betas": [0.5, 0.9], "lookahead": 2, "clip_norm": 0.1, "ema": 0.9}
 KEYS = {"epochs": 12, "warmup": 2, "validation_draws": 4, "draws": 4, "plateau_patience": 1}
 
 
@@ -63,21 +65,36 @@ def outputs(folder):
     return {name: (folder / name).read_bytes() for name in OUTPUTS}
 
 
-def state_of(s):
-    schedule = ReduceLROnPlateau(s.optimiser, patience=1)
+def state_of(s, **keys):
+    keys = {"plateau_patience": 1, "plateau_factor": 0.1, **keys}
+    schedule = rate_schedule(s.optimiser, TrainingSettings(**keys), higher=False)
     generators = [torch.Generator().manual_seed(i) for i in (3, 4)]
     return TrainingState(s, schedule, EarlyStopping(5, 0), *generators)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float16], ids=["float32", "float16"])
 @pytest.mark.parametrize("head", head_names("survival"))
-def test_the_next_step_from_a_checkpoint_is_the_next_step(tmp_path, head, precision):
+@pytest.mark.parametrize(
+    ("settings", "schedule", "rate"),
+    [
+        ({}, {}, 1e-4),  # on a plateau once
+        (SETTINGS, {"schedule": "cosine", "epochs": 6, "cosine_floor": 1e-4}, 5.5e-4),
+        (SETTINGS, {"schedule": "steps", "step_epochs": [2, 9]}, 1e-4),
+    ],
+    ids=["plateau", "cosine", "steps"],
+)
+def test_the_next_step_from_a_checkpoint_is_the_next_step(
+    tmp_path, head, precision, settings, schedule, rate
+):
     labels = Labels.of(TIME, EVENT)
     file = Checkpoint(tmp_path / "checkpoint", {"head": head})
-    first, second = (state_of(stepper(head, precision=precision)) for _ in range(2))
+    first, second = (
+        state_of(stepper(head, precision=precision, settings=settings), **schedule)
+        for _ in range(2)
+    )
     for number in (1, 2, 3):
         first.stepper.step([BAG], labels)
-        first.schedule.step(1.0)  # no better value: the rate falls
+        advance(first.schedule, 1.0)  # no better value
         first.stopping.improves(number, 2.0 - number)
         first.epochs.append(Epoch(number, 0.1, train_loss=1 / 3))
     first.kept = copy_state(first.stepper.network, first.stepper.discriminator)
@@ -90,6 +107,7 @@ def test_the_next_step_from_a_checkpoint_is_the_next_step(tmp_path, head, precis
             torch.manual_seed(99)  # of dropout: put back, like all else
             second.load_state_dict(file.load())
         records.append(state.stepper.step([BAG], labels))
+        advance(state.schedule, 1.0)
         orders.append(torch.randperm(9, generator=state.order).tolist())
     assert orders[0] == orders[1]
     assert records[0].output.equal(records[1].output)
@@ -97,23 +115,32 @@ def test_the_next_step_from_a_checkpoint_is_the_next_step(tmp_path, head, precis
     one, other = (copy_state(s.stepper.network, s.stepper.discriminator) for s in (first, second))
     assert all(value.equal(other[name]) for name, value in one.items())
     assert any(not value.equal(first.kept[name]) for name, value in one.items()), "it did step"
-    assert first.stepper.optimiser.param_groups[0]["lr"] == pytest.approx(1e-4)
+    judged = (s.stepper.judged.state_dict() for s in (first, second))
+    assert all(map(torch.equal, *(state.values() for state in judged)))
+    rates = [[g["lr"] for g in s.stepper.optimiser.param_groups] for s in (first, second)]
+    assert rates[0] == rates[1]
+    assert file.load()["stepper"]["optimiser"]["param_groups"][0]["lr"] == pytest.approx(rate)
     for part in ("schedule", "stopping", "epochs"):
         assert str(second.state_dict()[part]) == str(first.state_dict()[part])
 
 
-@pytest.mark.parametrize("head", head_names("survival"))
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [(head, {}) for head in head_names("survival")]
+    + [("cox", {**SETTINGS, "schedule": "cosine"}), ("adversarial", SETTINGS)],
+)
 def test_a_training_that_died_ends_with_the_same_bytes(
-    cohort, head, every_epoch, killed_in, caplog
+    cohort, head, more, every_epoch, killed_in, caplog
 ):
-    run(cohort, head, out=f"whole-{head}", options=SMALL, **KEYS)
+    keys = KEYS | more
+    run(cohort, head, out=f"whole-{head}", options=SMALL, **keys)
     caplog.set_level(logging.INFO)
     for number in (4, 9):
         killed_in(number)
         with pytest.raises(KeyboardInterrupt):
-            run(cohort, head, out=f"died-{head}", options=SMALL, **KEYS)
+            run(cohort, head, out=f"died-{head}", options=SMALL, **keys)
     killed_in(None)
-    run(cohort, head, out=f"died-{head}", options=SMALL, **KEYS)
+    run(cohort, head, out=f"died-{head}", options=SMALL, **keys)
     assert "it goes on behind epoch 3," in caplog.text
     assert "it goes on behind epoch 8," in caplog.text
     assert outputs(cohort / f"died-{head}") == outputs(cohort / f"whole-{head}")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mil.alarms import gather_alarms
+from mil.alarms import collapse_alarms, evenness, gather_alarms
 from mil.evaluation import evaluate_experiment
 from mil.fold_predictions import FoldPredictions, PredictionError
 from mil.problems import InputError
@@ -429,3 +429,15 @@ def test_one_fold_and_one_epoch(tmp_path):
     metrics = evaluate(tmp_path, make_predictions(folds=3)[:1], [make_history(epochs=1)])
     assert np.isnan(metrics.loc[("c_index", "mean"), "sd_over_folds"])
     assert metrics.loc[("c_index", "mean"), "value"] == metrics.loc[("c_index", "0"), "value"]
+
+
+def test_attention_collapses_where_most_bags_are_even():
+    assert evenness(np.full(7, 1 / 7)) == pytest.approx(1)
+    assert evenness(np.array([0.5, 0.5, 0, 0])) == pytest.approx(0.5)
+    assert evenness(np.array([0.0, 1.0])) == 0
+    assert np.isnan(evenness(np.array([1.0])))
+    assert collapse_alarms([1.0, 0.995, 0.9, np.nan])[0].startswith(
+        "the attention is the same everywhere in 67% of the bags"
+    )
+    for fine in ([1.0, 0.98], [np.nan], []):
+        assert collapse_alarms(fine) == []

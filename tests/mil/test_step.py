@@ -14,14 +14,17 @@ from mil.heads.base import Labels, Targets
 from mil.network import build_network
 from mil.nn import instance_linear
 from mil.nn.instance_linear import InstanceLinear
-from mil.training.step import Stepper, StepRecord, adam
+from mil.training.optimisers import build_optimiser
+from mil.training.step import Stepper, StepRecord
 
 BAG = pack([example_bag(32, seed=i, name=str(i)) for i in range(4)])
 TARGETS = Targets.of([1, 0, 0, 1])
 TIME, EVENT = np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0])
 
 
-def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil", **options):
+def stepper(
+    head="adversarial", l1=1e-5, precision=torch.float32, model="abmil", settings=None, **options
+):
     torch.manual_seed(0)
     fitted = {"t_ref": 9.0, "edges": [0, 4.0, 6.0, float("inf")]}
     fitted |= {"classes": ["no", "yes"], "outputs": 1, "several": False, "weights": [1.0, 1.0]}
@@ -37,6 +40,7 @@ def stepper(head="adversarial", l1=1e-5, precision=torch.float32, model="abmil",
         l1=l1,
         noise=torch.Generator().manual_seed(1),
         precision=precision,
+        **(settings or {}),
     )
 
 
@@ -164,7 +168,7 @@ def test_l1_is_added_to_every_parameter(head):
 
 
 def test_weight_decay_spares_biases():
-    groups = adam(stepper().network, 1e-3, 5e-4).param_groups
+    groups = build_optimiser(stepper().network, 1e-3, 5e-4).param_groups
     assert [group["weight_decay"] for group in groups] == [5e-4, 0.0]
     assert all(p.ndim > 1 for p in groups[0]["params"])
     assert all(p.ndim <= 1 for p in groups[1]["params"])
@@ -177,7 +181,7 @@ def test_decay_of_adamw_is_beside_the_gradient():
         layer = torch.nn.Linear(2, 1)
         with torch.no_grad():
             layer.weight.fill_(1.0)
-        optimiser = adam(layer, 0.1, 0.5, kind)
+        optimiser = build_optimiser(layer, 0.1, 0.5, kind)
         layer.weight.grad, layer.bias.grad = torch.ones(1, 2), torch.ones(1)
         optimiser.step()
         moved[kind] = 1 - layer.weight[0, 0].item()

@@ -3,15 +3,24 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from examples import example_bag, golden_fill, golden_input
+from synthetic_cohort import run, write_cohort
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from mil.annealing import annealings
 from mil.bags import Bag, pack
+from mil.contributions import contributions
+from mil.heads import HEADS
+from mil.heads.base import Labels
 from mil.models import build_model
+from mil.network import build_network
 from mil.nn.segments import segment_softmax
+from mil.training.step import Stepper
+from wsi.storage import load_npz
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/dsmil.json"
 NEAR = {"rel": 1e-5, "abs": 1e-6}
@@ -115,3 +124,78 @@ def test_weights_start_orthogonal():
             rows = layer.weight @ layer.weight.T
             torch.testing.assert_close(rows, torch.eye(len(rows)), rtol=0, atol=1e-5)
             assert not layer.bias.any()
+
+
+def averaging(head, fitted, average=True):
+    torch.manual_seed(0)
+    experiment = {"model": "dsmil", "head": head, "model_options": {"average": average}}
+    return build_network(experiment, 24, fitted, standardise=False).eval()
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c"]])
+def test_the_mean_of_both_streams_probabilities_is_predicted(classes):
+    """Of probabilities, not of logits; in training the vector alone meets the head's loss."""
+    fitted = HEADS.find("classes").fit(np.arange(len(classes), dtype=float), classes)
+    both, alone = (averaging("classes", fitted, average) for average in (True, False))
+    bag = pack([example_bag(16, seed=s, name=str(s)) for s in range(2)])
+    output, embedding = both(bag, None)
+    assert output.shape == (2, 2, len(classes) if len(classes) > 2 else 1)
+    told = [alone.head.predict(logits.detach()).probability for logits in (
+        alone(bag, None)[0], alone.model(bag).auxiliary.logits
+    )]  # fmt: skip
+    predicted = both.head.predict(output.detach())
+    np.testing.assert_allclose(predicted.probability, (told[0] + told[1]) / 2, atol=1e-7)
+    np.testing.assert_allclose(predicted.spread, abs(told[0] - told[1]) / 2, atol=1e-7)
+    assert both.train()(bag, None)[0].ndim == 2
+    assert not contributions(both.eval(), embedding, bag.offsets, None).exact
+    assert contributions(alone, alone.model(bag), bag.offsets, None).exact
+
+
+def test_of_survival_the_mean_of_outputs_is_predicted():
+    both, alone = (averaging("cox", {}, average) for average in (True, False))
+    bag = pack([example_bag(16, seed=s, name=str(s)) for s in range(2)])
+    risk, embedding = alone(bag, None)
+    expected = (risk + embedding.auxiliary.logits[:, 0]) / 2
+    torch.testing.assert_close(both(bag, None)[0], expected)
+
+
+def test_instances_may_learn_first():
+    """Two steps without the loss of the vector, then with it."""
+    torch.manual_seed(0)
+    network = averaging("nll", {"edges": [0, 4.0, 6.0, float("inf")]})
+    wait = {"from": 0.0, "to": 1.0, "steps": 1, "warmup": 1}
+    one = Stepper(
+        network,
+        None,
+        learning_rate=1e-2,
+        weight_decay=0.0,
+        l1=0.0,
+        noise=torch.Generator(),
+        annealing=annealings({"bag": wait}, "dsmil", network.model.terms),
+    )
+    bag = pack([example_bag(16, seed=s, name=str(s)) for s in range(4)])
+    labels = Labels.of(np.array([5.0, 9.0, 3.0, 7.0]), np.array([1, 0, 1, 0]))
+    moved = []
+    for _ in range(3):
+        before = {name: p.detach().clone() for name, p in network.named_parameters()}
+        one.step([bag], labels)
+        moved.append({n for n, p in network.named_parameters() if not torch.equal(p, before[n])})
+    first = {"model.classify.weight", "model.classify.bias"}
+    assert moved[0] == moved[1] == first
+    assert moved[2] >= first | {"model.query.0.weight", "head.layers.0.weight"}
+
+
+def test_attention_that_is_the_same_everywhere_is_told(tmp_path, caplog):
+    """Features near 0 leave nothing to look for."""
+    write_cohort(tmp_path, patients=24, patches=16, scale=1e-3)
+    keys = {"epochs": 1, "warmup": 0, "learning_rate": 1e-6}
+    for model in ("dsmil", "abmil"):
+        caplog.clear()
+        run(tmp_path, "cox", model=model, out=model, **keys)
+        told = load_npz(tmp_path / f"{model}/draws.npz")[0]["alarms"].tolist()
+        sentence = "the attention is the same everywhere in 100% of the bags (entropy above 0.99"
+        assert any(sentence in alarm for alarm in told) == (model == "dsmil")
+        assert caplog.text.count(sentence) == (2 if model == "dsmil" else 0)  # training, prediction
+    write_cohort(tmp_path / "large", patients=24, patches=16, scale=3.0)
+    run(tmp_path / "large", "cox", model="dsmil", **keys)
+    assert not load_npz(tmp_path / "large/out/draws.npz")[0]["alarms"].tolist()
