@@ -75,11 +75,13 @@ include: "rules/heatmaps.smk"
 if TASK:
 
     include: "rules/labels.smk"
+    include: "rules/predict_labels.smk"
 
 else:
 
     include: "rules/evaluation.smk"
     include: "rules/report.smk"
+    include: "rules/predict_survival.smk"
 
 
 include: "rules/predict.smk"

@@ -26,9 +26,12 @@ STAGES = {
     "write_provenance": "mil.provenance.crate",
     "predict_cohort": "mil.cohort_prediction",
     "join_models": "mil.ensemble",
+    "join_label_models": "mil.labelled.ensemble",
     "evaluate_predicted": "mil.cohort_evaluation",
+    "evaluate_predicted_labels": "mil.labelled.cohort_evaluation",
     "draw_predicted_heatmaps": "mil.heatmaps",
     "write_predicted_report": "mil.report.predicted_page",
+    "write_predicted_label_report": "mil.report.predicted_label_page",
     "convert_advmil": "mil.advmil.convert",
     "export_advmil": "mil.advmil.export",
 }

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
+from mil.labelled.known_labels import with_labels
 from mil.labelled.ranking import ranked
 from mil.score_maps import score_maps
 from mil.slide_scores import ATTENTION, SlideScores, read_slide_scores
@@ -91,27 +92,34 @@ def draw_predicted_heatmaps(
     name: str,
     attention: Sequence[str | Path],
     ensemble: str | Path,
-    patients: str | Path,
+    labels: str | Path,
     cohort: str | Path,
     root: str | Path,
     heatmaps: str | Path,
     slides: int,
-    unit: str,
+    unit: str = "",
+    task: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw the scores of one experiment on slides of a further cohort, averaged over models.
 
     Parameters
     ----------
     attention : of the model of each fold, what ``predict_cohort`` wrote.
-    ensemble : what ``join_models`` wrote.
-    patients : patient table of the cohort; those are shown who are evaluated, too.
-    name, cohort, root, heatmaps, slides, unit : as for `draw_heatmaps`.
+    ensemble : what ``join_models``, or ``join_label_models``, wrote.
+    labels : table of follow-up or labels of the cohort; those are shown who are evaluated, too.
+    name, cohort, root, heatmaps, slides, unit, task : as for `draw_heatmaps`.
     """
-    table = pd.read_csv(ensemble, dtype={"patient_id": str})
-    table = table.join(read_follow_up(patients, unit), on="patient_id")
-    judged = table[table["time"].notna() & (table["seen_by"] == 0)]
-    found = _ranked(judged, tuple(attention), "patients of the cohort", unit)
-    _draw(name, "patient", found, cohort, root, heatmaps, slides)
+    predicted = task_of(task)
+    table = pd.read_csv(ensemble, dtype={"patient_id": str, "slide_id": str})
+    fresh = table[table["seen_by"] == 0]
+    group = f"{predicted.unit}s of the cohort"
+    if task is None:
+        judged = fresh.join(read_follow_up(labels, unit), on="patient_id")
+        found = _ranked(judged[judged["time"].notna()], tuple(attention), group, unit)
+    else:
+        judged = with_labels(fresh, labels, predicted)
+        found = _ranked_by_label(judged, tuple(attention), group, predicted)
+    _draw(name, predicted.unit, found, cohort, root, heatmaps, slides)
 
 
 def _draw(

@@ -73,7 +73,7 @@ TASK = task_settings(config)  # None for survival
 FOLLOW_UP = []
 if config["patients"] and not TASK:
     FOLLOW_UP = read_patients(config["patients"], config["unit"])
-if TASK:
+if TASK and config["slides"]:
     of_slides = TASK["unit"] == "slide"
     FOLLOW_UP = read_labels(
         config["slides" if of_slides else "patients"],

@@ -66,12 +66,12 @@ def of_predicted(pattern, only_evaluated=False):
     """A file of a further cohort for each of what the pattern names beside it.
 
     ``{slide}``, ``{patient}``, ``{encoder}``, ``{experiment}`` and ``{fold}`` that the job itself
-    does not have; none where follow-up is needed for it and not known.
+    does not have; none where follow-up or labels are needed for it and not known.
     """
 
     def files(wildcards):
         cohort = PREDICTED[wildcards.cohort]
-        if only_evaluated and not cohort.patients:
+        if only_evaluated and not cohort.labels:
             return []
         every = {
             "slide": cohort.slides,
