@@ -104,6 +104,7 @@ localrules:
     train,
     evaluate,
     scores,
+    pyramids,
     predict,
     robustness,
     report,
@@ -180,6 +181,13 @@ rule scores:
     input:
         trained_here,
         collect("<results>/evaluation/{experiment}/scores", experiment=EXPERIMENTS),
+
+
+rule pyramids:
+    input:
+        trained_here,
+        from_slides,
+        collect("<results>/evaluation/{experiment}/pyramids", experiment=EXPERIMENTS),
 
 
 rule predict:

@@ -338,6 +338,19 @@ def cohort_file(wildcards):
     return f"<results>/cohort/{experiment(wildcards)['encoder']}.csv"
 
 
+def annotations_of_experiment(wildcards):
+    """Annotations of the cohort's slides, on the patches that an experiment's encoder saw."""
+    return annotated(experiment(wildcards)["encoder"], OWN_SLIDES)
+
+
+def annotated(encoder, slides):
+    """Annotations of those slides that have any."""
+    named = [slide for slide in slides if SLIDES[slide].annotations]
+    return collect(
+        "<results>/annotations/{encoder}/{slide}.geojson", encoder=encoder, slide=named
+    )
+
+
 def perturbed_cohorts(wildcards):
     """The cohort tables of an experiment's encoder on changed pixels, the mildest level first."""
     encoder = experiment(wildcards)["encoder"]

@@ -42,6 +42,12 @@ def predicted_cohort_file(wildcards):
     return f"<results>/predict/{wildcards.cohort}/cohort/{encoder}.csv"
 
 
+def predicted_annotations(wildcards):
+    """Annotations of a further cohort's slides."""
+    encoder = predicted_experiment(wildcards)["encoder"]
+    return annotated(encoder, PREDICTED[wildcards.cohort].slides)
+
+
 def model_of_fold(wildcards):
     """The files of one trained model, of this run or of another."""
     return PREDICTED[wildcards.cohort].model_files(wildcards.experiment, wildcards.fold)

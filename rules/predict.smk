@@ -91,6 +91,7 @@ rule draw_predicted_heatmaps:
             "<results>/predict/{cohort}/models/{experiment}/fold{fold}/attention.npz"
         ),
         ensemble="<results>/predict/{cohort}/models/{experiment}/ensemble/predictions.csv",
+        annotations=predicted_annotations,
     output:
         "<results>/predict/{cohort}/evaluation/{experiment}/heatmaps.jpg",
     log:
