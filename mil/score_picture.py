@@ -35,7 +35,7 @@ def draw_scores(
     footprint : side of an instance in that unit.
     attention : ``[N]``, coloured by percentile.
     contribution : ``[N]``, coloured around 0, see ``mil.contributions``.
-    uncertainty : ``[N]``, standard deviation of random attention (``Embedding.spread``).
+    uncertainty : ``[N]``, e.g. ``Embedding.spread()`` of random attention divided by the attention.
     labels : ``[N]``, 1, 0, or -1 for unknown.
     towards : what the contributions are to, ``risk`` or the name of a class.
     thumbnail : picture of the whole slide, to lie under the scores; it begins at 0, 0. Without one

@@ -8,6 +8,7 @@ from mil.score_maps import (
     contribution_map,
     label_map,
     percentile_within,
+    relative_spread,
     score_maps,
     uncertainty_map,
 )
@@ -78,6 +79,7 @@ def test_maps_of_a_slide():
     random = SlideScores(attention, given[:, :1], towards=("risk",), spread=np.array([0.1, 0.2]))
     titles = [one.title for one in score_maps(random, labels=np.array([0, 1]))]
     assert titles == ["attention", "contribution to risk", "uncertainty of attention", "labels"]
+    np.testing.assert_allclose(relative_spread(random), [0.5, 0.25])
     many = SlideScores(attention, np.arange(8).reshape(2, 4), towards=tuple("abcd"))
     assert [one.title for one in score_maps(many)] == ["attention", "contribution to d"]
     assert [one.title for one in score_maps(SlideScores(attention))] == ["attention"]
