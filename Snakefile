@@ -75,11 +75,13 @@ include: "rules/heatmaps.smk"
 if TASK:
 
     include: "rules/labels.smk"
+    include: "rules/predict_labels.smk"
 
 else:
 
     include: "rules/evaluation.smk"
     include: "rules/report.smk"
+    include: "rules/predict_survival.smk"
 
 
 include: "rules/predict.smk"
@@ -102,6 +104,7 @@ localrules:
     train,
     evaluate,
     scores,
+    pyramids,
     predict,
     robustness,
     report,
@@ -178,6 +181,13 @@ rule scores:
     input:
         trained_here,
         collect("<results>/evaluation/{experiment}/scores", experiment=EXPERIMENTS),
+
+
+rule pyramids:
+    input:
+        trained_here,
+        from_slides,
+        collect("<results>/evaluation/{experiment}/pyramids", experiment=EXPERIMENTS),
 
 
 rule predict:

@@ -1,4 +1,4 @@
-"""Predict a further cohort, whose follow-up need not be known, with the model of one fold."""
+"""Predict a further cohort, whose labels need not be known, with the model of one fold."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ import yaml
 from mil.bag_folder import BagFolder
 from mil.feature_origin import OriginError, check_origin
 from mil.fold_parts import SEEN
-from mil.heads.base import Prediction
+from mil.heads.base import OfPatients, Prediction
+from mil.labelled.cohort_prediction import read_history, told_labels
 from mil.network import Network
 from mil.prediction import load_network, predict_patients, set_times, stored_arrays
 from mil.problems import listed
@@ -21,6 +22,7 @@ from mil.slide_scores import write_slide_scores
 from mil.stored_curves import baseline_arrays, curves_of
 from mil.survival.breslow import breslow_baseline
 from mil.survival.curves import LEVELS, SurvivalCurves
+from mil.tasks import task_of
 from mil.training.determinism import deterministic
 from mil.training.settings import choose_device
 from wsi.storage import atomic, save_npz
@@ -52,11 +54,12 @@ def predict_cohort(
         group``. ``part`` is the patient's part in the fold of the model, empty for a new patient.
         The intervals of 50, 80, 90 and 95 % have infinite ends where a curve does not come down so
         far, and are empty for heads without a distribution. ``group`` is high where the risk
-        exceeds the median risk of the training part, else low.
-    draws : output, npz as of ``predict_fold``.
+        exceeds the median risk of the training part, else low. Of other tasks than survival as
+        ``mil.labelled.cohort_prediction.told_labels`` has it.
+    draws : output, npz as of ``predict_fold``; of tasks with labels also the model's thresholds.
     attention : output, npz: for each slide what ``predict_fold`` writes for one of a test patient.
     trained : ``predictions.csv`` that ``predict_fold`` wrote for the model; without it there are no
-        groups, and nobody is known to have been trained on.
+        groups, thresholds are 0.5, and nobody is known to have been trained on.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises
@@ -65,10 +68,10 @@ def predict_cohort(
     """
     made = yaml.safe_load(Path(config).read_text())
     name = f"{made['experiment']['name']}, fold {made['fold_index']}"
-    bags, where = BagFolder(cohort, root), choose_device(device)
+    task = task_of(made["experiment"].get("task"))
+    bags, where = BagFolder(cohort, root, task.unit), choose_device(device)
     _check_width(bags, made, name)
     patients = list(bags)
-    history = _read_trained(trained, name)
 
     with deterministic(where, made["seed"]):
         network = load_network(model, made, where)
@@ -80,28 +83,42 @@ def predict_cohort(
             told.append(prediction)
             seen |= scores
 
-    whole = Prediction.together(told)
-    arrays = stored_arrays(patients, whole, made) | _baseline(network, history, name)
-    curves = curves_of(arrays, whole.risk)
-    part = history.set_index("patient_id")["part"]
-    table = pd.DataFrame({"patient_id": patients, "risk": whole.risk})
-    table["part"] = table["patient_id"].map(part).fillna("")
-    set_times(table, whole.time, curves)
-    add_intervals(table, curves)
-    threshold = _fitted_on(history)["risk"].median()
-    table["group"] = _groups(table["risk"], threshold)
-    known = table[table["part"].isin(SEEN)]["patient_id"]
+    whole = OfPatients.together(told)
+    if task.name == "survival":
+        history = _read_trained(trained, name)
+        arrays = stored_arrays(patients, whole, made) | _baseline(network, history, name)
+        table = _told_survival(patients, whole, curves_of(arrays, whole.risk), history)
+    else:
+        history = read_history(trained, name, task)
+        table, arrays = told_labels(task, cohort, patients, whole, history)
+    known = table[table["part"].isin(SEEN)]["patient_id"].unique()
     if len(known):
         log.warning(
             "model %s was trained or chosen on patients of this cohort, who are left out of its "
             "evaluation: %s.",
             *(name, listed(known)),
         )
-    columns = ["patient_id", "part", "risk", "predicted_time", "time_flag"]
-    write_predictions(predictions, table, [*columns, *interval_columns(), "group"])
+    write_predictions(predictions, table, list(table))
     save_npz(draws, **arrays)
     write_slide_scores(attention, seen)
-    log.info("%s: %d patients", name, len(table))
+    log.info("%s: %d %ss", name, len(table), task.unit)
+
+
+def _told_survival(
+    patients: list[str],
+    whole: Prediction,
+    curves: SurvivalCurves | None,
+    history: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return the table of survival: risks, times, intervals and risk groups."""
+    part = history.set_index("patient_id")["part"]
+    table = pd.DataFrame({"patient_id": patients})
+    table["part"] = table["patient_id"].map(part).fillna("")
+    table["risk"] = whole.risk
+    set_times(table, whole.time, curves)
+    add_intervals(table, curves)
+    table["group"] = _groups(table["risk"], _fitted_on(history)["risk"].median())
+    return table
 
 
 def interval_columns() -> list[str]:

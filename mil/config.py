@@ -95,7 +95,7 @@ def check_config(
         ({"slides", "patients", "predict", "experiments"}, lambda: check_predict(config)),
         ({"features", "experiments", "robustness"}, lambda: check_robustness(config)),
         (
-            {"task", "label", "experiments", "training", "predict", "robustness"},
+            {"task", "label", "slides", "experiments", "training", "predict"},
             lambda: check_task(config),
         ),
     ]

@@ -38,8 +38,10 @@ def check_task(config: Mapping[str, Any]) -> Iterator[str]:
             )
     else:
         yield from _check_label(task, label)
-        yield from _check_unknown_to(task, config)
-    yield from _check_experiments(task, config["experiments"], config["training"])
+        if label["unit"] == "slide":
+            yield from _check_patients(config["predict"])
+    if config["slides"]:  # otherwise nothing is trained
+        yield from _check_experiments(task, config["experiments"], config["training"])
 
 
 def _check_label(task: str, label: Mapping[str, Any]) -> Iterator[str]:
@@ -71,12 +73,13 @@ def _check_label(task: str, label: Mapping[str, Any]) -> Iterator[str]:
         yield f"label.classes is {listed(classes)}; each class must be named once."
 
 
-def _check_unknown_to(task: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield sentences on what is of survival alone."""
-    if config["predict"]:
-        yield f"predict has entries, but task is {task}; further cohorts are of survival so far."
-    if config["robustness"]["experiments"]:
-        yield f"robustness.experiments is set, but task is {task}; it is of survival so far."
+def _check_patients(entries: list[Mapping[str, Any]]) -> Iterator[str]:
+    for position, entry in enumerate(entries):
+        if entry.get("patients"):
+            yield (
+                f"predict[{position}].patients is {entry['patients']}, but label.unit is slide: "
+                "labels are columns of its slide table; take patients away."
+            )
 
 
 def _check_experiments(

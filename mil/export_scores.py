@@ -27,9 +27,9 @@ def export_scores(
     """Write ``<to>/<slide>.geojson`` for every slide that models have scored.
 
     Each patch is a detection with its measurements: attention, its percentile within the slide,
-    and, where the model has them, contributions. Its colour is that of the contribution in
-    heatmaps, or else of the attention. In QuPath: File > Import objects from file; Measure > Show
-    measurement maps colours by any of the measurements.
+    and, where the model has them, contributions and the standard deviation of random attention. Its
+    colour is that of the contribution in heatmaps, or else of the attention. In QuPath: File >
+    Import objects from file; Measure > Show measurement maps colours by any of the measurements.
 
     Parameters
     ----------
@@ -98,6 +98,8 @@ def measurements(scores: SlideScores) -> dict[str, np.ndarray]:
     """Return what QuPath lists for each patch, ``[N]`` by name."""
     drawn = attention_map(scores.attention, scores.kind)
     listed = {scores.kind: scores.attention, f"{scores.kind} percentile": 100 * drawn.place}
+    if scores.spread is not None:
+        listed["attention SD"] = scores.spread
     for k, output in enumerate(scores.towards):
         listed[f"contribution to {output}"] = scores.contribution[:, k]
     return listed

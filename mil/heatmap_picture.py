@@ -15,6 +15,7 @@ from mil.score_maps import ScoreMap
 from wsi.storage import atomic
 
 OPACITY = 0.6
+ANNOTATED = "#e6007e"  # apart from every colour of the maps
 GLASS = 235  # grey under the colour bar and where there is no picture, as under the patches
 SIDE, GAP, HEAD, CAPTION, FOOT = 540, 16, 68, 46, 60  # pixels
 DPI = 100
@@ -37,6 +38,7 @@ class Panel:
     mpp : um per level-0 pixel, None where unknown.
     maps : what is drawn over it, a column each; the same for all panels of a picture.
     caption : lines above the row.
+    annotated : outlines (GeoJSON) of annotated regions, None where there are none.
     """
 
     thumbnail: Path | None
@@ -47,6 +49,7 @@ class Panel:
     mpp: float | None
     maps: tuple[ScoreMap, ...]
     caption: str
+    annotated: Path | None = None
 
 
 def draw_panels(title: str, panels: Sequence[Panel], path: str | Path, side: int = SIDE) -> None:
@@ -93,8 +96,10 @@ def _row(page: "_Page", panel: Panel, picture: np.ndarray, columns: list[int], t
     ]
     for axes in shown[len(alone) :]:
         if panel.tissue is not None:
-            _outline(axes, panel, width, rows)
+            _outline(axes, panel, _rings(panel.tissue, "Tissue"), picture, "black", 0.8)
     for axes in shown:
+        if panel.annotated is not None:
+            _outline(axes, panel, _rings(panel.annotated, "Annotated"), picture, ANNOTATED, 1.3)
         axes.set(xlim=(0, width), ylim=(rows, 0))
     if panel.mpp:
         _scale_bar(shown[0], panel, width, rows)
@@ -190,14 +195,27 @@ def _fitted(panel: Panel, side: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=how)
 
 
-def _outline(axes: Axes, panel: Panel, columns: int, rows: int) -> None:
-    content = json.loads(panel.tissue.read_text())
-    scale = np.array([columns / panel.extent[0], rows / panel.extent[1]])
-    for feature in content["features"]:
-        if feature["properties"]["classification"]["name"] != "Tissue":
-            continue
-        for ring in feature["geometry"]["coordinates"]:
-            axes.plot(*(np.array(ring) * scale).T, color="black", linewidth=0.8)
+def _rings(path: Path, kind: str) -> list[np.ndarray]:
+    """Return the rings [n, 2] of a class in a GeoJSON file."""
+    return [
+        np.array(ring)
+        for feature in json.loads(path.read_text())["features"]
+        if feature["properties"]["classification"]["name"] == kind
+        for ring in feature["geometry"]["coordinates"]
+    ]
+
+
+def _outline(
+    axes: Axes,
+    panel: Panel,
+    rings: Sequence[np.ndarray],
+    picture: np.ndarray,
+    colour: str,
+    width: float,
+) -> None:
+    scale = np.array(picture.shape[1::-1]) / panel.extent
+    for ring in rings:
+        axes.plot(*(ring * scale).T, color=colour, linewidth=width)
 
 
 def _scale_bar(axes: Axes, panel: Panel, columns: int, rows: int) -> None:

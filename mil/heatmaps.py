@@ -1,7 +1,7 @@
 """Where a model looked and what it made of that, drawn over slides of test patients."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from scipy.stats import rankdata
 
 from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
+from mil.labelled.known_labels import with_labels
 from mil.labelled.ranking import ranked
 from mil.score_maps import score_maps
 from mil.slide_scores import ATTENTION, SlideScores, read_slide_scores
 from mil.tasks import task_of
 from mil.tasks.labelled import LabelTask
-from wsi.storage import read_features
+from wsi.storage import load_npz, read_features, read_outcome
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def draw_heatmaps(
     slides: int,
     unit: str = "",
     task: Mapping[str, Any] | None = None,
+    annotations: Sequence[str | Path] = (),
 ) -> None:
     """Draw the scores of one experiment on a few slides, as one picture.
 
@@ -76,6 +78,8 @@ def draw_heatmaps(
     slides : how many slides at most.
     unit : of the observed times.
     task : what is predicted, see ``mil.tasks``; None for survival.
+    annotations : ``<slide>.geojson`` of annotated slides, drawn around the regions; the labels of
+        their patches, in an npz of the same name beside it, have a column of their own.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def draw_heatmaps(
     """
     patients = read_test_patients(predictions, attention, unit, task)
     kind = f"test {task_of(task).unit}"
-    _draw(name, kind, patients, cohort, root, heatmaps, slides)
+    _draw(name, kind, patients, cohort, root, heatmaps, slides, annotations)
 
 
 def draw_predicted_heatmaps(
@@ -91,27 +95,35 @@ def draw_predicted_heatmaps(
     name: str,
     attention: Sequence[str | Path],
     ensemble: str | Path,
-    patients: str | Path,
+    labels: str | Path,
     cohort: str | Path,
     root: str | Path,
     heatmaps: str | Path,
     slides: int,
-    unit: str,
+    unit: str = "",
+    task: Mapping[str, Any] | None = None,
+    annotations: Sequence[str | Path] = (),
 ) -> None:
     """Draw the scores of one experiment on slides of a further cohort, averaged over models.
 
     Parameters
     ----------
     attention : of the model of each fold, what ``predict_cohort`` wrote.
-    ensemble : what ``join_models`` wrote.
-    patients : patient table of the cohort; those are shown who are evaluated, too.
-    name, cohort, root, heatmaps, slides, unit : as for `draw_heatmaps`.
+    ensemble : what ``join_models``, or ``join_label_models``, wrote.
+    labels : table of follow-up or labels of the cohort; those are shown who are evaluated, too.
+    name, cohort, root, heatmaps, slides, unit, task, annotations : as for `draw_heatmaps`.
     """
-    table = pd.read_csv(ensemble, dtype={"patient_id": str})
-    table = table.join(read_follow_up(patients, unit), on="patient_id")
-    judged = table[table["time"].notna() & (table["seen_by"] == 0)]
-    found = _ranked(judged, tuple(attention), "patients of the cohort", unit)
-    _draw(name, "patient", found, cohort, root, heatmaps, slides)
+    predicted = task_of(task)
+    table = pd.read_csv(ensemble, dtype={"patient_id": str, "slide_id": str})
+    fresh = table[table["seen_by"] == 0]
+    group = f"{predicted.unit}s of the cohort"
+    if task is None:
+        judged = fresh.join(read_follow_up(labels, unit), on="patient_id")
+        found = _ranked(judged[judged["time"].notna()], tuple(attention), group, unit)
+    else:
+        judged = with_labels(fresh, labels, predicted)
+        found = _ranked_by_label(judged, tuple(attention), group, predicted)
+    _draw(name, predicted.unit, found, cohort, root, heatmaps, slides, annotations)
 
 
 def _draw(
@@ -122,6 +134,7 @@ def _draw(
     root: str | Path,
     heatmaps: str | Path,
     slides: int,
+    annotations: Sequence[str | Path],
 ) -> None:
     table = pd.read_csv(cohort, dtype={"slide_id": str, "patient_id": str})
     known = {*table["patient_id"], *table["slide_id"]}
@@ -130,7 +143,10 @@ def _draw(
         why = "none was asked for" if slides < 1 else f"no {kind} has a usable slide"
         draw_message(f"{name}: no heatmap, since {why}.", heatmaps)
         return
-    panels = [_panel(patient, table, Path(root)) for patient in chosen]
+    annotated = {path.stem: path for path in map(Path, annotations) if read_outcome(path).ok}
+    panels = [_panel(patient, table, Path(root), annotated) for patient in chosen]
+    if not any(panel.annotated for panel in panels):
+        panels = [replace(panel, maps=panel.maps[:-1]) for panel in panels]  # all are unknown
     who = f"slides of {len(panels)} {kind}s" if len(panels) > 1 else f"slide of a {kind}"
     draw_panels(f"{name}: {who}", panels, heatmaps)
 
@@ -193,7 +209,10 @@ def spread(patients: Sequence[TestPatient], count: int) -> list[TestPatient]:
     return [ordered[int(place)] for place in places]
 
 
-def _panel(patient: TestPatient, table: pd.DataFrame, root: Path) -> Panel:
+def _panel(
+    patient: TestPatient, table: pd.DataFrame, root: Path, annotated: Mapping[str, Path]
+) -> Panel:
+    """Return the row of a patient; its last map is of labels, -1 on a slide without annotations."""
     its = table[table[f"{patient.unit}_id"] == patient.patient_id]
     scores = {slide: read_slide_scores(patient.attention, slide) for slide in its["slide_id"]}
     slide, several = _most(scores)
@@ -204,6 +223,9 @@ def _panel(patient: TestPatient, table: pd.DataFrame, root: Path) -> Panel:
             f"slide {slide}: attention of {len(scores[slide].attention)} patches, but {path} has "
             f"{len(coords)}; predict again."
         )
+    labels = np.full(len(coords), -1)
+    if slide in annotated:
+        labels = load_npz(annotated[slide].with_suffix(".npz"))[0]["label"]
     imported = attributes["stage"] == "import_features"
     return Panel(
         thumbnail=root / f"tissue/{slide}.jpg",
@@ -212,8 +234,9 @@ def _panel(patient: TestPatient, table: pd.DataFrame, root: Path) -> Panel:
         footprint=float(attributes["footprint0"]),
         extent=(float(attributes["bounds"][2]), float(attributes["bounds"][3])),
         mpp=_known_mpp(attributes),
-        maps=score_maps(scores[slide]),
+        maps=score_maps(scores[slide], labels),
         caption="\n".join(_caption(patient, slide, several)),
+        annotated=annotated.get(slide),
     )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from mil.problems import did_you_mean, listed
 from mil.tables import MISSING, Table
 
-OF_SLIDES = ("path", "mpp", "tissue", "patches")  # columns of ours beside ids and labels
+# columns of ours beside ids and labels
+OF_SLIDES = ("path", "mpp", "tissue", "patches", "annotations")
 
 
 @dataclass(frozen=True, slots=True)

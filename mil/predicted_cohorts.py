@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mil.config import experiments
+from mil.config_task import task_settings
+from mil.label_table import read_labels
 from mil.problems import InputError, listed
 from mil.slide_tables import SlideTable, patients_of
-from mil.tables import read_patients
+from mil.tables import Table, read_patients
 from mil.trained_models import TRAINED, find_models
 
 
@@ -19,7 +21,8 @@ class PredictedCohort:
     ----------
     name : of its folder ``predict/<name>``.
     table : its slides.
-    patients : its patient table, None where follow-up is not known.
+    labels : table of its follow-up or labels: of patients or, where those are the units, of slides;
+        None where they are not known.
     models : results folder that the models are in, None for this run's.
     experiments : settings of those that predict, by name.
     folds : numbers of the folds, one model each.
@@ -28,7 +31,7 @@ class PredictedCohort:
 
     name: str
     table: SlideTable
-    patients: str | None
+    labels: str | None
     models: str | None
     experiments: Mapping[str, Mapping[str, Any]]
     folds: tuple[int, ...]
@@ -93,16 +96,30 @@ def predicted_cohorts(
             own = experiments(config)
             settings, numbers = {n: own[n] for n in wanted or own}, tuple(range(folds))
             known = frozenset(settings)
-        cohort = PredictedCohort(
-            name, tables[name], entry.get("patients"), models, settings, numbers, known
-        )
-        if cohort.patients:
-            read_patients(cohort.patients, config["unit"])
+        labels = _labels(entry, task_settings(config), config["unit"])
+        cohort = PredictedCohort(name, tables[name], labels, models, settings, numbers, known)
         problems += _problems(f"predict[{position}]", cohort, config)
         found[name] = cohort
     if problems:
         raise InputError(problems)
     return found
+
+
+def _labels(entry: Mapping[str, Any], task: Mapping[str, Any] | None, unit: str) -> str | None:
+    """Return the table of follow-up or labels, once it has been read; None where there is none.
+
+    Slides have labels where their table has the columns.
+    """
+    if task is None or task["unit"] == "patient":
+        path = entry.get("patients")
+    else:
+        path = entry["slides"]
+        path = path if set(task["columns"]) & set(Table(path, ()).header) else None
+    if path and task:
+        read_labels(path, *(task[key] for key in ("columns", "classes", "unit")))
+    elif path:
+        read_patients(path, unit)
+    return path
 
 
 def _problems(place: str, cohort: PredictedCohort, config: Mapping[str, Any]) -> Iterator[str]:
@@ -115,6 +132,21 @@ def _problems(place: str, cohort: PredictedCohort, config: Mapping[str, Any]) ->
                 f"{what} reads features of the encoder {settings['encoder']}, but the encoders "
                 f"here are {listed(known)}; set features.encoder, or add it under encoders."
             )
+        if settings.get("task") != task_settings(config):
+            own = _said(task_settings(config))
+            yield (
+                f"{what} predicts {_said(settings.get('task'))}, but here task is {own}; set task "
+                "and label as for the models."
+            )
         edges = settings["model_options"].get("edge_agg")
         if edges == "latent" and not config["graphs"]["latent"]:
             yield f"{what} reads edges among features; set graphs: {{latent: true}}."
+
+
+def _said(task: Mapping[str, Any] | None) -> str:
+    """Return what is predicted as the configuration says it."""
+    if task is None:
+        return "survival"
+    classes = f", classes: [{', '.join(task['classes'])}]" if task["classes"] else ""
+    label = f"columns: [{', '.join(task['columns'])}]{classes}, unit: {task['unit']}"
+    return f"{task['name']} of label: {{{label}}}"

@@ -75,8 +75,8 @@ def predict_fold(
         training_patients_sha256 names the patients that everything was fitted on.
     attention : output, npz: for each slide of a test patient its attention, float32 [N], which sums
         to 1 over the slides of a patient (of a model whose scores are evidence, these as they are);
-        of a model that ends in attention pooling also the contributions of its patches to the risk
-        (``mil.slide_scores``).
+        of a model that ends in attention pooling also the contributions of its patches to the risk,
+        and of one whose attention is random its spread (``mil.slide_scores``).
     running : where it is computed, see ``mil.training.settings.Running``.
 
     Raises
@@ -239,16 +239,22 @@ def _by_slide(
         scores = segment_softmax(scores, bag.offsets)
     slides = bags.slides(bag.ids[0])
     sizes = [slide.patches for slide in slides]
-    parts = [part.float().cpu().numpy() for part in scores.split(sizes)]
-    if given is None:
-        every = [SlideScores(part, kind=kind) for part in parts]
-    else:
-        added = [part.float().cpu().numpy() for part in given.values.split(sizes)]
-        every = [
-            SlideScores(part, add, kind, given.towards, given.exact)
-            for part, add in zip(parts, added, strict=True)
-        ]
-    return {slide.slide_id: one for slide, one in zip(slides, every, strict=True)}
+    every = {"attention": scores, "spread": embedding.spread()}
+    said = {}
+    if given is not None:
+        every["contribution"] = given.values
+        said = {"towards": given.towards, "exact": given.exact}
+    parts = {
+        name: [part.float().cpu().numpy() for part in value.split(sizes)]
+        for name, value in every.items()
+        if value is not None
+    }
+    return {
+        slide.slide_id: SlideScores(
+            **{name: own[k] for name, own in parts.items()}, kind=kind, **said
+        )
+        for k, slide in enumerate(slides)
+    }
 
 
 def set_times(table: pd.DataFrame, time: np.ndarray | None, curves: SurvivalCurves | None) -> None:

@@ -1,4 +1,4 @@
-"""From a score of every patch to a colour: attention, contributions and labels."""
+"""From a score of every patch to a colour: attention, contributions, uncertainty and labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from mil.slide_scores import ATTENTION, SlideScores
 # Blue, white, red: told apart by colour-blind readers. The ends, nearly black, would hide nuclei.
 SIGNED = ListedColormap(matplotlib.colormaps["RdBu_r"](np.linspace(0.1, 0.9, 256)))
 ORDERED = matplotlib.colormaps["viridis"]  # perceptually uniform, safe for colour-blind readers
+SPREAD = matplotlib.colormaps["magma"]  # likewise, and not taken for the attention beside it
 BINARY = ListedColormap(["#56b4e9", "#d55e00"])  # Okabe and Ito's light blue and vermilion
 STRONGEST = 0.99
 """Quantile of the sizes of a slide's contributions at which colours are deepest."""
@@ -73,6 +74,22 @@ def contribution_map(contribution: np.ndarray, towards: str = "risk") -> ScoreMa
     return ScoreMap(f"contribution to {towards}", place, SIGNED, (lowers, "0", raises), legend)
 
 
+def uncertainty_map(spread: np.ndarray) -> ScoreMap:
+    """Colour how much random attention varies, ``[N]``, by its percentile within the slide.
+
+    Its standard deviation grows with the attention itself (rank correlation 0.8 on the demo cohort)
+    and would repeat its map; as a share of the attention it says something else.
+    """
+    place = percentile_within(spread) / 100
+    legend = "percentile within slide: SD / attention"
+    return ScoreMap("uncertainty of attention", place, SPREAD, ("0", "50", "100"), legend)
+
+
+def relative_spread(scores: SlideScores) -> np.ndarray:
+    """Return the standard deviation of random attention as a share of its mean, ``[N]``."""
+    return scores.spread / np.maximum(scores.attention, np.finfo(np.float32).tiny)
+
+
 def label_map(labels: np.ndarray) -> ScoreMap:
     """Colour labels of instances, ``[N]``: 1, 0, or -1 for unknown, which has no colour."""
     place = np.where(labels < 0, np.nan, labels > 0)
@@ -80,13 +97,15 @@ def label_map(labels: np.ndarray) -> ScoreMap:
 
 
 def score_maps(scores: SlideScores, labels: np.ndarray | None = None) -> tuple[ScoreMap, ...]:
-    """Return all maps of a slide: attention, contributions, labels, where there are any."""
+    """Return all maps of a slide: attention, contributions, uncertainty, labels: what there is."""
     maps = [attention_map(scores.attention, scores.kind)]
     if scores.contribution is not None:
         maps += [
             contribution_map(scores.contribution[:, k], scores.towards[k])
             for k in _shown(scores.contribution)
         ]
+    if scores.spread is not None:
+        maps.append(uncertainty_map(relative_spread(scores)))
     if labels is not None:
         maps.append(label_map(np.asarray(labels)))
     return tuple(maps)

@@ -6,7 +6,7 @@ import numpy as np
 
 from mil.heatmap_picture import SIDE, Panel, draw_panels
 from mil.problems import InputError
-from mil.score_maps import attention_map, contribution_map, label_map
+from mil.score_maps import attention_map, contribution_map, label_map, uncertainty_map
 
 
 def draw_scores(
@@ -16,6 +16,7 @@ def draw_scores(
     *,
     attention: np.ndarray | None = None,
     contribution: np.ndarray | None = None,
+    uncertainty: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     towards: str = "risk",
     thumbnail: str | Path | None = None,
@@ -34,6 +35,7 @@ def draw_scores(
     footprint : side of an instance in that unit.
     attention : ``[N]``, coloured by percentile.
     contribution : ``[N]``, coloured around 0, see ``mil.contributions``.
+    uncertainty : ``[N]``, e.g. ``Embedding.spread()`` of random attention divided by the attention.
     labels : ``[N]``, 1, 0, or -1 for unknown.
     towards : what the contributions are to, ``risk`` or the name of a class.
     thumbnail : picture of the whole slide, to lie under the scores; it begins at 0, 0. Without one
@@ -49,12 +51,18 @@ def draw_scores(
         without its extent.
     """
     coords = np.asarray(coords, dtype=np.float64)
-    given = {"attention": attention, "contribution": contribution, "labels": labels}
+    given = {
+        "attention": attention,
+        "contribution": contribution,
+        "uncertainty": uncertainty,
+        "labels": labels,
+    }
     given = {name: np.asarray(value) for name, value in given.items() if value is not None}
     _check(given, coords, thumbnail, extent)
     colour = {
         "attention": attention_map,
         "contribution": lambda value: contribution_map(value, towards),
+        "uncertainty": uncertainty_map,
         "labels": label_map,
     }
     if thumbnail is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsi.storage import load_npz, save_npz
 
-CONTRIBUTION = "contribution/"  # no slide id has a slash
+CONTRIBUTION, SPREAD = "contribution/", "spread/"  # no slide id has a slash
 ATTENTION, EVIDENCE = "attention", "evidence"
 
 
@@ -20,7 +20,7 @@ class SlideScores:
 
     Shapes
     ------
-    attention [N]; contribution [N, K] or None.
+    attention [N]; contribution [N, K] or None; spread [N] or None.
 
     Attributes
     ----------
@@ -29,6 +29,7 @@ class SlideScores:
     towards : the K outputs that the contributions are to, ``risk`` or classes.
     exact : the contributions of a patient add up to the logit less its bias; otherwise they hold to
         first order (``mil.contributions``).
+    spread : standard deviation of random attention over its draws.
     """
 
     attention: np.ndarray
@@ -36,19 +37,24 @@ class SlideScores:
     kind: str = ATTENTION
     towards: tuple[str, ...] = ()
     exact: bool = False
+    spread: np.ndarray | None = None
 
 
 def write_slide_scores(path: str | Path, scores: Mapping[str, SlideScores]) -> None:
     """Write the scores of one model's slides.
 
     The attention of a slide is the array of its name, [N] float32; its contributions, where the
-    model has any, are ``contribution/<slide>``, [N, K] float32.
+    model has any, are ``contribution/<slide>``, [N, K] float32, and the spread of random attention
+    is ``spread/<slide>``, [N] float32.
     """
     arrays = {slide: one.attention for slide, one in scores.items()}
     arrays |= {
         CONTRIBUTION + slide: one.contribution
         for slide, one in scores.items()
         if one.contribution is not None
+    }
+    arrays |= {
+        SPREAD + slide: one.spread for slide, one in scores.items() if one.spread is not None
     }
     first = next(iter(scores.values()), SlideScores(np.zeros(0)))
     said = {"kind": first.kind, "towards": list(first.towards), "exact": first.exact}
@@ -59,43 +65,49 @@ def scored_slides(path: str | Path) -> list[str]:
     """Return the slides that a file has scores of, in its order."""
     with ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-    return [name for name in names if name != "attributes" and not name.startswith(CONTRIBUTION)]
+    return [name for name in names if name != "attributes" and "/" not in name]
 
 
 def read_attention(path: str | Path) -> dict[str, np.ndarray]:
     """Return the attention [N] on every slide of a file."""
     arrays, _ = load_npz(path)
-    return {name: value for name, value in arrays.items() if not name.startswith(CONTRIBUTION)}
+    return {name: value for name, value in arrays.items() if "/" not in name}
 
 
 def read_slide_scores(paths: Sequence[str | Path], slide: str) -> SlideScores:
     """Return the scores of one slide, their mean over the models that these files are of.
 
-    Contributions are there if all the files have them. No other slide is read.
+    Contributions, and spreads, are there if all the files have them. No other slide is read.
     """
     found = [_read(path, slide) for path in paths]
     first = found[0]
-    parts = [one.contribution for one in found]
-    known = all(part is not None for part in parts)
     return SlideScores(
-        np.mean([one.attention for one in found], axis=0),
-        np.mean(parts, axis=0) if known else None,
+        _mean([one.attention for one in found]),
+        _mean([one.contribution for one in found]),
         first.kind,
         first.towards,
         first.exact,
+        _mean([one.spread for one in found]),
     )
+
+
+def _mean(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    return None if any(part is None for part in parts) else np.mean(parts, axis=0)
 
 
 def _read(path: str | Path, slide: str) -> SlideScores:
     with np.load(path, allow_pickle=False) as archive:
         said = json.loads(str(archive["attributes"]))
-        added = CONTRIBUTION + slide
         attention = archive[slide]
-        contribution = archive[added] if added in archive.files else None
+        contribution, spread = (
+            archive[kind + slide] if kind + slide in archive.files else None
+            for kind in (CONTRIBUTION, SPREAD)
+        )
     return SlideScores(
         attention,
         contribution,
         said.get("kind", ATTENTION),  # of a file written before models had other kinds
         tuple(said.get("towards", ())),
         bool(said.get("exact", False)),
+        spread,
     )

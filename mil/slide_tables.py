@@ -46,8 +46,8 @@ def read_slide_tables(
             if first != slide:
                 problems.append(
                     f"{paths[name]}: slide {slide.slide_id} is not the slide of that id in {table} "
-                    "(another patient, path, mpp, tissue or patches). Results are stored by "
-                    "slide_id, so give one of them another id, or the same row."
+                    "(another patient, path, mpp, tissue, patches or annotations). Results are "
+                    "stored by slide_id, so give one of them another id, or the same row."
                 )
     problems += [
         f"exclude names slide {slide}, not in {listed(dict.fromkeys(paths.values()))}"

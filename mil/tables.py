@@ -31,8 +31,9 @@ class Slide:
     """One row of the slide table.
 
     `mpp` is um per pixel of level 0, None to trust the file. `tissue` is a mask or GeoJSON of the
-    user's own, `patches` a file of coordinates made elsewhere; None to have them found. `path` is
-    empty where features are imported and the table names no file.
+    user's own, `patches` a file of coordinates made elsewhere; None to have them found.
+    `annotations` is a mask or GeoJSON of regions that heatmaps show, None for none. `path` is empty
+    where features are imported and the table names no file.
     """
 
     slide_id: str
@@ -41,6 +42,7 @@ class Slide:
     mpp: float | None = None
     tissue: str | None = None
     patches: str | None = None
+    annotations: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,14 @@ def read_slides(
     Parameters
     ----------
     path : CSV with ``slide_id, patient_id, path`` and, if wanted, ``mpp``, ``tissue`` and
-        ``patches``; other columns pass.
+        ``patches`` and ``annotations``; other columns pass.
     exclude : ids of slides to leave out; each must be in the table.
     need_paths : False where nobody opens slides any more: ``path`` may then be empty or missing.
 
     Raises
     ------
     TableError : with a sentence for each thing wrong. Whether slides exist is not looked at, but
-        files of columns tissue and patches must.
+        files of columns tissue, patches and annotations must.
     """
     table = Table(path, ("slide_id", "patient_id", *(["path"] if need_paths else [])))
     slides: list[Slide] = []
@@ -95,6 +97,7 @@ def read_slides(
             table.number(line, row, "mpp") if "mpp" in row else None,
             table.file(line, row, "tissue"),
             table.file(line, row, "patches"),
+            table.file(line, row, "annotations", "for none"),
         )
         if need_paths and not slide.path:
             table.wrong(line, f"path is empty for slide {slide.slide_id}; give the slide's file.")
@@ -302,8 +305,11 @@ class Table:
             )
         return value
 
-    def file(self, line: int, row: dict[str, str], column: str) -> str | None:
-        """Return a cell that names an existing file, None where it is missing."""
+    def file(self, line: int, row: dict[str, str], column: str, otherwise: str = "") -> str | None:
+        """Return a cell that names an existing file, None where it is missing.
+
+        `otherwise` says what an empty cell is for; by default that it is found.
+        """
         value = row.get(column, "")
         if value.casefold() in MISSING:
             return None
@@ -311,7 +317,7 @@ class Table:
             self.wrong(
                 line,
                 f"{column} is {value}; there is no such file (relative to the working directory). "
-                f"Mend it, or leave the cell empty to have {column} found.",
+                f"Mend it, or leave the cell empty {otherwise or f'to have {column} found'}.",
             )
         return value
 

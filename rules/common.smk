@@ -73,7 +73,7 @@ TASK = task_settings(config)  # None for survival
 FOLLOW_UP = []
 if config["patients"] and not TASK:
     FOLLOW_UP = read_patients(config["patients"], config["unit"])
-if TASK:
+if TASK and config["slides"]:
     of_slides = TASK["unit"] == "slide"
     FOLLOW_UP = read_labels(
         config["slides" if of_slides else "patients"],
@@ -336,6 +336,19 @@ def task_modules():
 def cohort_file(wildcards):
     """The usable slides, with the features of the experiment's encoder."""
     return f"<results>/cohort/{experiment(wildcards)['encoder']}.csv"
+
+
+def annotations_of_experiment(wildcards):
+    """Annotations of the cohort's slides, on the patches that an experiment's encoder saw."""
+    return annotated(experiment(wildcards)["encoder"], OWN_SLIDES)
+
+
+def annotated(encoder, slides):
+    """Annotations of those slides that have any."""
+    named = [slide for slide in slides if SLIDES[slide].annotations]
+    return collect(
+        "<results>/annotations/{encoder}/{slide}.geojson", encoder=encoder, slide=named
+    )
 
 
 def perturbed_cohorts(wildcards):

@@ -34,6 +34,9 @@ def given_files():
             for path in (slide.path, *IMPORTED[name].values()):
                 encoder = config["features"]["encoder"]
                 yield path, f"{results}/features/{encoder}/{name}.h5"
+        for encoder in (name for name, own in ENCODED.items() if slide.slide_id in own):
+            made = f"{results}/annotations/{encoder}/{slide.slide_id}.geojson"
+            yield slide.annotations, made
     for name, settings in ENCODERS.items():
         if settings["weights"] not in WEIGHTS:
             yield settings["weights"], f"{results}/encoders/{name}.safetensors"
@@ -56,6 +59,11 @@ def given_tissue(wildcards, input):
 def given_patches(wildcards, input):
     """The file of the slide's coarse patches made elsewhere, if there is one."""
     return SLIDES[wildcards.slide].patches
+
+
+def given_annotations(wildcards, input):
+    """The file of the regions annotated on the slide."""
+    return SLIDES[wildcards.slide].annotations
 
 
 def imported_files(wildcards, input):
@@ -101,6 +109,11 @@ def tissue_content(wildcards):
 def patches_content(wildcards):
     """What the file of the slide's coarse patches made elsewhere holds."""
     return content(SLIDES[wildcards.slide].patches or "")
+
+
+def annotations_content(wildcards):
+    """What the file of the regions annotated on the slide holds."""
+    return content(SLIDES[wildcards.slide].annotations or "")
 
 
 def imported_content(wildcards):

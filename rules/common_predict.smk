@@ -42,6 +42,12 @@ def predicted_cohort_file(wildcards):
     return f"<results>/predict/{wildcards.cohort}/cohort/{encoder}.csv"
 
 
+def predicted_annotations(wildcards):
+    """Annotations of a further cohort's slides."""
+    encoder = predicted_experiment(wildcards)["encoder"]
+    return annotated(encoder, PREDICTED[wildcards.cohort].slides)
+
+
 def model_of_fold(wildcards):
     """The files of one trained model, of this run or of another."""
     return PREDICTED[wildcards.cohort].model_files(wildcards.experiment, wildcards.fold)
@@ -66,12 +72,12 @@ def of_predicted(pattern, only_evaluated=False):
     """A file of a further cohort for each of what the pattern names beside it.
 
     ``{slide}``, ``{patient}``, ``{encoder}``, ``{experiment}`` and ``{fold}`` that the job itself
-    does not have; none where follow-up is needed for it and not known.
+    does not have; none where follow-up or labels are needed for it and not known.
     """
 
     def files(wildcards):
         cohort = PREDICTED[wildcards.cohort]
-        if only_evaluated and not cohort.patients:
+        if only_evaluated and not cohort.labels:
             return []
         every = {
             "slide": cohort.slides,

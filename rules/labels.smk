@@ -153,6 +153,8 @@ rule write_report:
         ),
         comparison="<results>/evaluation/comparison.csv",
         forest="<results>/evaluation/forest.svg",
+        robustness=collect("<results>/robustness/{curve}.svg", curve=CURVES),
+        robustness_tables=collect("<results>/robustness/{curve}.csv", curve=CURVES),
         thumbnails=collect("<results>/tissue/{slide}.jpg", slide=SHOWN),
         pictures=collect("<results>/patches/{slide}.jpg", slide=SHOWN),
         patches=collect(

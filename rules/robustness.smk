@@ -1,4 +1,4 @@
-"""trained models + damaged test patients -> predictions, curves of C against strength."""
+"""trained models + damaged test patients -> predictions, curves against strength."""
 
 
 rule predict_occluded:
@@ -73,7 +73,7 @@ rule predict_perturbed:
 
 
 rule draw_robustness:
-    """Draw C of every experiment that is tried against the strength of one perturbation."""
+    """Draw the score of every experiment tried against the strength of one perturbation."""
     input:
         predictions=collect(
             "<results>/models/{experiment}/fold{fold}/predictions.csv",
@@ -108,7 +108,8 @@ rule draw_robustness:
         names=TRIED,
         bootstrap=config["evaluation"]["bootstrap"],
         seed=config["seed"],
-        code=code_of("mil.robustness.curves"),
+        task=TASK,
+        code=code_of("mil.robustness.curves", *task_modules()),
     message:
         "curve of {wildcards.curve}"
     script:

@@ -15,4 +15,5 @@ run_job(
     slides=snakemake.params.slides,
     unit=snakemake.params.unit,
     task=snakemake.params.task,
+    annotations=list(snakemake.input.annotations),
 )

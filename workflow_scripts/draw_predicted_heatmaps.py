@@ -9,10 +9,12 @@ run_job(
     name=snakemake.wildcards.experiment,
     attention=list(snakemake.input.attention),
     ensemble=snakemake.input.ensemble,
-    patients=snakemake.input.patients,
+    labels=snakemake.input.labels,
     cohort=snakemake.input.cohort,
     root=snakemake.params.root,
     heatmaps=snakemake.output[0],
     slides=snakemake.params.slides,
     unit=snakemake.params.unit,
+    task=snakemake.params.task,
+    annotations=list(snakemake.input.annotations),
 )

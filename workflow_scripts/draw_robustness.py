@@ -14,4 +14,5 @@ run_job(
     figure=snakemake.output.figure,
     bootstrap=snakemake.params.bootstrap,
     seed=snakemake.params.seed,
+    task=snakemake.params.task,
 )

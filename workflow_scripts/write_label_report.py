@@ -26,5 +26,6 @@ run_job(
     run=snakemake.params.run,
     version=snakemake.params.version,
     note=snakemake.params.note,
+    robustness=list(snakemake.input.robustness),
     speeds=snakemake.params.speeds,
 )

@@ -17,6 +17,9 @@ STAGES = {
     "list_imported": "wsi.imported_table",
     "export_features": "wsi.export_features",
     "draw_tiles": "wsi.tile_gallery",
+    "read_annotations": "wsi.annotations",
+    "write_score_pyramid": "wsi.score_pyramid",
+    "write_score_pyramids": "wsi.score_pyramid",
 }
 
 if __name__ == "__main__":

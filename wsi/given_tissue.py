@@ -1,4 +1,4 @@
-"""Tissue that the user outlined: a mask picture, or GeoJSON as QuPath exports it."""
+"""Tissue or regions that the user outlined: a mask picture, or GeoJSON as QuPath exports it."""
 
 import json
 from collections.abc import Iterator
@@ -34,21 +34,48 @@ def read_given_tissue(
     SlideError
         Kind ``no_tissue``: the file cannot be used or has nothing on the slide.
     """
-    path = Path(path)
-    if path.suffix.lower() in GEOJSON:
-        pieces = [[ring + np.array(bounds[:2]) for ring in piece] for piece in _polygons_of(path)]
-    else:
-        pieces = _pieces_of_mask(path, dimensions, bounds)
+    pieces = read_pieces(path, dimensions, bounds, "tissue", MEND)
     if not pieces:
         raise SlideError("no_tissue", f"{path} outlines no tissue; {MEND}.")
+    return pieces
+
+
+def read_pieces(
+    path: str | Path,
+    dimensions: tuple[int, int],
+    bounds: tuple[int, int, int, int],
+    what: str,
+    mend: str,
+) -> Pieces:
+    """Return what a file outlines, in level-0 pixels, cut at the borders of the slide.
+
+    Parameters
+    ----------
+    path, dimensions, bounds : as for `read_given_tissue`; a file that outlines nothing is fine.
+    what : is outlined, for the sentences.
+    mend : what to do about a file that cannot be used.
+
+    Raises
+    ------
+    SlideError
+        Kind ``no_tissue``: the file cannot be used.
+    """
+    path = Path(path)
+    if path.suffix.lower() in GEOJSON:
+        shift = np.array(bounds[:2])
+        pieces = [[ring + shift for ring in piece] for piece in _polygons_of(path, mend)]
+    else:
+        pieces = _pieces_of_mask(path, dimensions, bounds, mend)
+    if not pieces:
+        return []
     every = np.concatenate([piece[0] for piece in pieces])
     low, high = every.min(axis=0), every.max(axis=0)
     if (high <= 0).any() or (low >= dimensions).any():
         raise SlideError(
             "no_tissue",
-            f"{path} outlines tissue from {low.astype(int).tolist()} to "
+            f"{path} outlines {what} from {low.astype(int).tolist()} to "
             f"{high.astype(int).tolist()}, but the slide is {dimensions[0]} x {dimensions[1]} "
-            f"pixels: it belongs to another slide or level; {MEND}.",
+            f"pixels: it belongs to another slide or level; {mend}.",
         )
     cut = [[_cut(ring, dimensions) for ring in piece] for piece in pieces]
     return [[ring for ring in piece if len(ring)] for piece in cut if len(piece[0])]
@@ -72,12 +99,12 @@ def _cut(ring: np.ndarray, dimensions: tuple[int, int]) -> np.ndarray:
     return ring
 
 
-def _polygons_of(path: Path) -> Pieces:
+def _polygons_of(path: Path, mend: str) -> Pieces:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         return [_piece(polygon) for g in _geometries(content) for polygon in _rings(g)]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise SlideError("no_tissue", f"{path} is not valid GeoJSON ({error}); {MEND}.") from error
+        raise SlideError("no_tissue", f"{path} is not valid GeoJSON ({error}); {mend}.") from error
 
 
 def _geometries(content: object) -> Iterator[dict]:
@@ -119,12 +146,12 @@ def _open_ring(ring: list) -> np.ndarray:
 
 
 def _pieces_of_mask(
-    path: Path, dimensions: tuple[int, int], bounds: tuple[int, int, int, int]
+    path: Path, dimensions: tuple[int, int], bounds: tuple[int, int, int, int], mend: str
 ) -> Pieces:
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise SlideError(
-            "no_tissue", f"{path} is no picture and no .geojson that can be read; {MEND}."
+            "no_tissue", f"{path} is no picture and no .geojson that can be read; {mend}."
         )
     if mask.ndim == 3:
         mask = mask[..., :3].max(axis=2)  # alpha says nothing
@@ -135,5 +162,5 @@ def _pieces_of_mask(
     raise SlideError(
         "no_tissue",
         f"the mask {path} is {width} x {height} pixels and the slide {dimensions[0]} x "
-        f"{dimensions[1]}: not the same shape; {MEND}.",
+        f"{dimensions[1]}: not the same shape; {mend}.",
     )

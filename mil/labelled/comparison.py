@@ -14,24 +14,16 @@ from mil.figures import save_figure
 from mil.fold_predictions import PredictionError
 from mil.forest import draw_forest
 from mil.labelled.compared import ComparedLabels
-from mil.labelled.metrics import score_measure
 from mil.labelled.predictions import (
     LabelFold,
     each_once,
     read_label_predictions,
-    row_counts,
 )
+from mil.labelled.scores import AXES, CHANCE, fold_scores, shared_tests
 from mil.survival.metrics.bootstrap import percentile_interval
 from mil.tasks import SCORES_IN_WORDS, task_of
 from mil.tasks.labelled import LabelTask
 from wsi.storage import atomic
-
-CHANCE = {"auroc": 0.5, "kappa": 0.0, "r2": 0.0}
-AXES = {
-    "auroc": "AUROC on test parts (0.5: a coin)",
-    "kappa": "quadratic kappa on test parts (0: chance)",
-    "r2": "R² on test parts (0: the mean for everybody)",
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def _summary(
     """Return the row of a group, those of its members, and the score [seeds, folds]."""
     points, draws = [], []
     for folds in group.members.values():
-        own, drawn = _scores(folds, task, bootstrap, seed)
+        own, drawn = fold_scores(folds, task, bootstrap, seed)
         points.append(own)
         draws.append(drawn)
     of_all = np.array(points)  # [seeds, folds]
@@ -138,17 +130,6 @@ def _summary(
     return row(group.name, of_all, np.mean(draws, axis=0)), rows, of_all
 
 
-def _scores(
-    folds: Sequence[LabelFold], task: LabelTask, bootstrap: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the score of each fold, and its mean over folds in each bootstrap draw."""
-    measure = score_measure(folds, task)
-    own = [float(measure(k, np.ones((1, len(f.test))))[0]) for k, f in enumerate(folds)]
-    counts = row_counts([fold.test for fold in folds], bootstrap, seed)
-    drawn = [measure(k, drawn) for k, drawn in enumerate(counts)]
-    return np.array(own), np.mean(drawn, axis=0)
-
-
 def _against(
     row: ComparedLabels, own: _Group, best: _Group, task: LabelTask, bootstrap: int, seed: int
 ) -> ComparedLabels:
@@ -156,7 +137,7 @@ def _against(
     if own is best:
         return replace(row, difference=row.value - row.value, shared=row.n)
     both = [*own.members.values(), *best.members.values()]
-    aligned = _shared(both)
+    aligned = shared_tests(both)
     shared = sum(len(fold.test) for fold in each_once(aligned[0]))
     same = all(
         np.array_equal(one.test.truth, other.test.truth, equal_nan=True)
@@ -166,7 +147,7 @@ def _against(
     if not same:  # permuted in another way
         reason = "no difference, other labels than in the first row"
         return replace(row, shared=shared, reason=row.reason or reason)
-    scores = [_scores(folds, task, bootstrap, seed) for folds in aligned]
+    scores = [fold_scores(folds, task, bootstrap, seed) for folds in aligned]
     sides = scores[: len(own.members)], scores[len(own.members) :]
     value = float(np.subtract(*(np.mean([s[0].mean() for s in side]) for side in sides)))
     draws = np.subtract(*(np.mean([s[1] for s in side], axis=0) for side in sides))
@@ -178,17 +159,6 @@ def _against(
         difference_high=interval.high if np.isfinite(value) else np.nan,
         shared=shared,
     )
-
-
-def _shared(experiments: Sequence[list[LabelFold]]) -> list[list[LabelFold]]:
-    """Return the folds of each with the test rows that all have, in one order."""
-    aligned: list[list[LabelFold]] = [[] for _ in experiments]
-    for folds in zip(*experiments, strict=True):
-        both = sorted(set.intersection(*(set(fold.test.ids) for fold in folds)))
-        for mine, fold in zip(aligned, folds, strict=True):
-            place = {name: k for k, name in enumerate(fold.test.ids)}
-            mine.append(replace(fold, test=fold.test.at([place[name] for name in both])))
-    return aligned
 
 
 def _sd(values: NDArray[np.float64]) -> float:

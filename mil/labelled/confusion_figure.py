@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from mil.figures import INK, MUTED, house_style, new_figure
 from mil.labelled.class_metrics import confusion
 from mil.labelled.predictions import LabelFold, each_once
-from mil.labelled.thresholds import decide
 from mil.tasks.classification import Classification
 
 
@@ -21,7 +20,7 @@ def confusion_table(folds: Sequence[LabelFold], task: Classification) -> pd.Data
     """
     once = each_once(folds)
     truth = np.concatenate([fold.test.truth for fold in once])
-    predicted = np.concatenate([decide(fold.validation, fold.test) for fold in once])
+    predicted = np.concatenate([fold.decided for fold in once])
     if truth.ndim == 1:
         truth, predicted = truth[:, None], predicted[:, None]
     rows = []

@@ -68,7 +68,7 @@ def evaluate_labels(
     rows = metric_rows(folds, predicted, bootstrap, seed)
     write_label_metrics(metrics, rows)
     for figure, path in figures.items():
-        _draw(figure, path, folds, predicted, name)
+        draw_figure(figure, path, folds, predicted, name)
 
     history = read_histories(histories)
     write_alarms(alarms, gather_alarms(folds, history))
@@ -80,10 +80,10 @@ def evaluate_labels(
                      row.reason)  # fmt: skip
 
 
-def _draw(
+def draw_figure(
     figure: str, path: str | Path, folds: Sequence[LabelFold], task: LabelTask, name: str
 ) -> None:
-    """Write a figure, and what it shows as CSV beside it."""
+    """Write a figure of ``mil.tasks.FIGURES``, and what it shows as CSV beside it."""
     if figure == "confusion":
         table = confusion_table(folds, task)
         drawn = draw_confusion(table, task, name)

@@ -11,11 +11,9 @@ from mil.labelled import class_metrics as of_classes
 from mil.labelled import number_metrics as of_numbers
 from mil.labelled.predictions import LabelFold, Part, each_once, row_counts
 from mil.labelled.rows import LabelRow, fold_rows
-from mil.labelled.thresholds import decide, thresholds_of
 from mil.survival.metrics.bootstrap import ratio
 from mil.tasks.labelled import LabelTask
 
-ONE_CLASS = "a class has nobody in the test part"
 Floats = NDArray[np.float64]
 Measure = Callable[[int, Floats], Floats]  # (place of the fold, counts [draws, n]) -> [draws]
 
@@ -38,11 +36,16 @@ DECISIONS = {
 
 
 def metric_rows(
-    folds: Sequence[LabelFold], task: LabelTask, bootstrap: int, seed: int
+    folds: Sequence[LabelFold],
+    task: LabelTask,
+    bootstrap: int,
+    seed: int,
+    judged: str = "in the test part",
 ) -> list[LabelRow]:
     """Return the rows of all metrics of a task, its score first.
 
     Metrics are of a test part as a whole, never of batches, and of probabilities, never of logits.
+    `judged` says in a reason where those are that are judged.
     """
     measures = _measures(folds, task)
     first = {task.score: measures.pop(task.score)}
@@ -50,7 +53,7 @@ def metric_rows(
     counts = list(row_counts(parts, bootstrap, seed))
     once = sum(len(fold.test) for fold in each_once(folds))
     sizes = [len(part) for part in parts]
-    undefined = ONE_CLASS if task.classes else "all have one value"
+    undefined = f"a class has nobody {judged}" if task.classes else "all have one value"
     rows = [
         row
         for metric, measure in (first | measures).items()
@@ -70,7 +73,7 @@ def _measures(folds: Sequence[LabelFold], task: LabelTask) -> dict[str, Measure]
 
     if not task.classes:
         return {name: of_told(metric) for name, metric in NUMBERS.items()}
-    decided = [decide(fold.validation, fold.test) for fold in folds]
+    decided = [fold.decided for fold in folds]
 
     def of_decisions(metric: Callable[..., Floats]) -> Measure:
         return lambda k, counts: _of_decisions(metric, tests[k], decided[k], counts)
@@ -134,7 +137,7 @@ def _thresholds(folds: Sequence[LabelFold], task: LabelTask) -> list[LabelRow]:
         return []
     names = [f"threshold_{name}" for name in (task.names if several else task.names[1:])]
     return [
-        LabelRow(name, fold.fold, float(value), n=len(fold.validation))
+        LabelRow(name, fold.fold, float(value), n=fold.chosen_on)
         for fold in folds
-        for name, value in zip(names, thresholds_of(fold.validation, len(task.names)), strict=True)
+        for name, value in zip(names, fold.thresholds, strict=True)
     ]

@@ -33,8 +33,8 @@ def draw_numbers(table: pd.DataFrame, name: str, title: str) -> Figure:
     """Return a point for each patient or slide, and the line of right predictions."""
     figure = new_figure(4.4, 4.2)
     axes = figure.subplots()
-    values = table[["measured", "predicted"]].to_numpy()
-    ends = [values.min(), values.max()]
+    values = table[["measured", "predicted"]].to_numpy(np.float64)
+    ends = [values.min(), values.max()] if len(values) else [0.0, 1.0]
     axes.plot(ends, ends, color=FAINT, lw=1, ls="--", zorder=0)
     axes.plot(table["measured"], table["predicted"], "o", ms=4, mfc="none", color=BLUE)
     axes.set_xlabel(f"{name}, measured")

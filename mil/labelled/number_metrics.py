@@ -40,6 +40,8 @@ def correlation(truth: ArrayLike, predicted: ArrayLike, counts: Floats) -> Float
 
 def _spread(a: Floats, b: Floats, counts: Floats) -> Floats:
     """Return the sum of products of distances from the means, [draws]."""
+    if not len(a):
+        return np.zeros(len(counts))
     n = np.maximum(counts.sum(1), 1)
     a, b = a - a.mean(), b - b.mean()  # so that few digits cancel
     total = counts @ (a * b) - (counts @ a) * (counts @ b) / n

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mil.fold_predictions import PredictionError
+from mil.labelled.thresholds import decide, thresholds_of
 from mil.stored_curves import read_alarms
 from mil.survival.metrics.bootstrap import fold_counts
 from mil.tasks.labelled import LabelTask
@@ -45,12 +46,27 @@ class Part:
 
 @dataclass(frozen=True)
 class LabelFold:
-    """One fold: what chose its threshold and what it is judged on; alarms as sentences."""
+    """One fold, or the ensemble of all: what is judged and how its probabilities become decisions.
 
-    fold: int
-    validation: Part
+    Attributes
+    ----------
+    fold : its number, from 0, or what else it is called.
+    test : what it is judged on.
+    thresholds : of decisions, see ``mil.labelled.thresholds``; ``chosen_on`` so many patients (or
+        slides) of the validation part.
+    alarms : sentences on degenerate predictions.
+    """
+
+    fold: int | str
     test: Part
+    thresholds: NDArray[np.float64]
+    chosen_on: int = 0
     alarms: tuple[str, ...] = ()
+
+    @property
+    def decided(self) -> NDArray[np.int64]:
+        """The predicted class [n] of the test part, or of several labels 0 or 1, [n, K]."""
+        return decide(self.test.told, self.thresholds)
 
 
 def read_label_predictions(
@@ -83,14 +99,18 @@ def read_label_predictions(
             problems.append(
                 f"{path}: the prediction of {table[f'{task.unit}_id'][row]} is not a number."
             )
-        parts = {name: _part(table[table["part"] == name], task) for name in ("validation", "test")}
-        folds.append(LabelFold(fold, **parts, alarms=own))
+        validation, test = (
+            as_part(table[table["part"] == name], task) for name in ("validation", "test")
+        )
+        thresholds = thresholds_of(validation.truth, validation.told)
+        folds.append(LabelFold(fold, test, thresholds, len(validation), own))
     if problems:
         raise PredictionError(problems)
     return folds
 
 
-def _part(table: pd.DataFrame, task: LabelTask) -> Part:
+def as_part(table: pd.DataFrame, task: LabelTask) -> Part:
+    """Return rows of ``predictions.csv``, labels as text, as numbers."""
     (truth,) = task.arrays(task.numbers(table))
     told = table[list(task.told_columns)].to_numpy(np.float64)
     return Part(

@@ -79,22 +79,27 @@ def threshold_table(folds: Sequence[LabelFold], task: Classification) -> pd.Data
 @house_style()
 def draw_thresholds(table: pd.DataFrame, folds: Sequence[LabelFold], task: Classification,
                     title: str) -> Figure:  # fmt: skip
-    """Return ROC beside precision and recall: the mean over folds, of one class each fold too."""
+    """Return ROC beside precision and recall: the mean over folds, of one class each fold too.
+
+    Of one fold, or an ensemble, it is that one's own.
+    """
+    several = len(folds) > 1
     figure = new_figure(7.2, 3.9)
     panels = dict(zip(("roc", "precision_recall"), figure.subplots(1, 2), strict=True))
     names = list(dict.fromkeys(table["name"]))
     for curve, axes in panels.items():
         for k, name in enumerate(names):
             own = table[(table["curve"] == curve) & (table["name"] == name)]
-            if len(names) == 1:
+            step = {"drawstyle": "steps-pre"} if curve != "roc" else {}
+            style = {"color": COLOURS[k % len(COLOURS)], "ls": LINES[k // len(COLOURS) % 3]}
+            if several and len(names) == 1:
                 for fold in sorted(set(own["fold"]) - {"mean"}):
                     points = own[own["fold"] == fold]
-                    step = {"drawstyle": "steps-pre"} if curve != "roc" else {}
                     axes.plot(points["x"], points["y"], color=MUTED, lw=0.7, alpha=0.8,
                               label="one fold", **step)  # fmt: skip
-            mean = own[own["fold"] == "mean"]
-            style = {"color": COLOURS[k % len(COLOURS)], "ls": LINES[k // len(COLOURS) % 3]}
-            axes.plot(mean["x"], mean["y"], lw=2, label=f"{name}, mean over folds", **style)
+            shown = own[(own["fold"] == "mean") == several]
+            style |= {"label": f"{name}, mean over folds"} if several else {"label": name, **step}
+            axes.plot(shown["x"], shown["y"], lw=2, **style)
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.01, 1.02)
         axes.set_aspect("equal")

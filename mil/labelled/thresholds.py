@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mil.labelled.predictions import Part
-
 
 def youden_threshold(truth: NDArray, score: NDArray) -> float:
     """Return the threshold with the highest sensitivity + specificity (Youden, Cancer 1950).
@@ -24,23 +22,30 @@ def youden_threshold(truth: NDArray, score: NDArray) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def thresholds_of(validation: Part, names: int) -> NDArray[np.float64]:
-    """Return the threshold of the second of two classes [1], or of each of several labels [K]."""
-    if validation.truth.ndim == 1:
-        return np.array([youden_threshold(validation.truth, validation.told[:, 1])])
-    return np.array(
-        [youden_threshold(validation.truth[:, k], validation.told[:, k]) for k in range(names)]
-    )
+def thresholds_of(truth: NDArray, told: NDArray) -> NDArray[np.float64]:
+    """Return the threshold of the second of two classes [1], or of each of several labels [K].
 
+    Of more than two classes, and of numbers, there is none, [0].
 
-def decide(validation: Part, test: Part) -> NDArray[np.int64]:
-    """Return the predicted class [n] of the test part, or of several labels 0 or 1, [n, K].
-
-    Of more than two classes it is the one with the highest probability.
+    Parameters
+    ----------
+    truth : of a validation part, [n] or [n, K].
+    told : its probabilities [n, C], or numbers [n].
     """
-    names = test.told.shape[1]
-    if test.truth.ndim == 2:
-        return (test.told >= thresholds_of(validation, names)).astype(np.int64)
-    if names == 2:
-        return (test.told[:, 1] >= thresholds_of(validation, names)[0]).astype(np.int64)
-    return test.told.argmax(1)
+    if told.ndim == 1 or (truth.ndim == 1 and told.shape[1] > 2):
+        return np.zeros(0)
+    if truth.ndim == 1:
+        return np.array([youden_threshold(truth, told[:, 1])])
+    return np.array([youden_threshold(*both) for both in zip(truth.T, told.T, strict=True)])
+
+
+def decide(told: NDArray, thresholds: NDArray) -> NDArray[np.int64]:
+    """Return the predicted class [n] of probabilities [n, C], or of several labels 0 or 1, [n, K].
+
+    Of more than two classes, which have no threshold, it is the one with the highest probability.
+    """
+    if not len(thresholds):
+        return told.argmax(1)
+    if len(thresholds) == told.shape[1]:
+        return (told >= thresholds).astype(np.int64)
+    return (told[:, 1] >= thresholds[0]).astype(np.int64)

@@ -9,7 +9,14 @@ import pandas as pd
 from mil.config import experiments
 from mil.config_task import task_settings
 from mil.fold_parts import PARTS
-from mil.report import cohort_flow, label_tables, provenance, result_tables, slide_pictures
+from mil.report import (
+    cohort_flow,
+    label_tables,
+    provenance,
+    result_tables,
+    robustness_tables,
+    slide_pictures,
+)
 from mil.report.cohort_flow import read_table
 from mil.report.render import render
 from mil.report.run_facts import experiment_facts, run_facts
@@ -43,6 +50,7 @@ def write_label_report(
     run: str | Path,
     version: str,
     note: str = "",
+    robustness: Paths = (),
     speeds: str | Path = "",
 ) -> None:
     """Write the report as one HTML file without outside parts, dates or host names.
@@ -112,6 +120,7 @@ def write_label_report(
             *result_tables.alarm_warnings(dict(zip(named, alarms, strict=True))),
             *label_tables.label_warnings(measured),
         ],
+        "robustness": robustness_tables.curves(robustness, task.unit),
         "forest": slide_pictures.inlined(forest),
         "experiments": [experiment_facts(each, config["training"]) for each in named.values()],
         "pictured": [

@@ -123,6 +123,65 @@ def threshold_text(metrics: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class PredictedRow:
+    """One measure of an experiment on a predicted cohort, as text."""
+
+    measure: str
+    ensemble: str
+    interval: str
+    mean: str
+    mean_interval: str
+    models: list[str]
+    n: int
+
+
+def predicted_rows(table: pd.DataFrame) -> list[PredictedRow]:
+    """Return what the metrics of a predicted cohort say of the ensemble and of each model."""
+    rows = []
+    own = table[~table["metric"].str.startswith("threshold_")]
+    for metric in own.loc[own["fold"] == "ensemble", "metric"]:
+        its = own[own["metric"] == metric].set_index("fold")
+        whole, known = its.loc["ensemble"], "mean" in its.index
+        rows.append(
+            PredictedRow(
+                measure_name(metric),
+                number_text(whole["value"]),
+                interval_text(whole),
+                number_text(its.loc["mean", "value"]) if known else NONE,
+                interval_text(its.loc["mean"]) if known else NONE,
+                [number_text(value) for value in its[its.index.str.isdigit()]["value"]],
+                int(whole["n"]),
+            )
+        )
+    return rows
+
+
+def predicted_thresholds(table: pd.DataFrame) -> str:
+    """Return the thresholds of the ensemble and of each model, empty where there are none."""
+    own = table[table["metric"].str.startswith("threshold_")]
+    told = []
+    for metric, rows in own.groupby("metric", sort=False):
+        whole = rows.loc[rows["fold"] == "ensemble", "value"].item()
+        models = rows.loc[rows["fold"] != "ensemble", "value"]
+        said = ", ".join(number_text(value, 2) for value in models)
+        name = metric.removeprefix("threshold_")
+        told.append(f"{name} {number_text(whole, 2)} (models {said})")
+    return "; ".join(told)
+
+
+def predicted_warnings(name: str, table: pd.DataFrame) -> list[str]:
+    """Return a sentence for every reason that a metric of the ensemble or of a model carries."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in table[(table["fold"] != "mean") & (table["reason"] != "")].itertuples():
+        model = "ensemble" if row.fold == "ensemble" else f"model of fold {row.fold}"
+        found.setdefault((model, row.reason), []).append(measure_name(row.metric))
+    return [
+        f"{name}, {model}: {', '.join(measures)}: {reason}."
+        for (model, reason), measures in found.items()
+    ]
+
+
 def label_warnings(metrics: Mapping[str, pd.DataFrame]) -> list[str]:
     """Return a sentence for every reason that a metric carries over all folds.
 

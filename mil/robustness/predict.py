@@ -19,12 +19,14 @@ from mil.network import Network
 from mil.prediction import load_network, predict_bag
 from mil.problems import listed
 from mil.robustness.occlusion import MODES, kept_rows
+from mil.tasks import task_of
+from mil.tasks.base import Task
 from mil.training.determinism import deterministic
 from mil.training.settings import Running, choose_device
 from wsi.storage import atomic
 
 # Columns: what was done, how strongly, and which rows were left out together.
-COLUMNS = ["perturbation", "level", "repeat", "unit", "patient_id", "time", "event", "risk"]
+DAMAGE = ["perturbation", "level", "repeat", "unit"]
 REGIONS, PATCHES = "region", "patch"
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,8 @@ def predict_occluded(
     repeats : choices of what is left out.
     modes : ``zero`` and ``discard``, what becomes of it.
     output : CSV ``perturbation,level,repeat,unit,patient_id,time,event,risk``; the perturbation is
-        ``occlusion-<mode>``, the level its ratio, the unit ``region`` or ``patch``.
+        ``occlusion-<mode>``, the level its ratio, the unit ``region`` or ``patch``. Of other tasks
+        than survival the id is of the task's unit, and behind it is what was predicted alone.
 
     Raises
     ------
@@ -64,23 +67,23 @@ def predict_occluded(
     with _trained_fold(model, config, cohort, patients, fold, root, running) as trained:
         rows, single = [], []
         for patient, bag in trained.patients(trained.bags):
-            size = REGION if trained.bags.in_regions(patient.patient_id) else 1
+            size = REGION if trained.bags.in_regions(patient[0]) else 1
             unit = REGIONS if size == REGION else PATCHES
             if unit == PATCHES:
-                single.append(patient.patient_id)
+                single.append(patient[0])
             for repeat in range(repeats):
                 for ratio in ratios:
                     kept = kept_rows(bag, ratio, size, trained.seed, repeat)
                     for mode in modes:
-                        risk = trained.risk(MODES[mode](bag, kept))
+                        told = trained.told(MODES[mode](bag, kept))
                         key = (f"occlusion-{mode}", f"{ratio:g}", repeat, unit)
-                        rows.append([*key, *patient, risk])
+                        rows.append([*key, *patient, *told])
     if single:
         log.warning(
             "%d patients have no regions of %d patches; single patches were left out instead: %s.",
             *(len(single), REGION, listed(single)),
         )
-    _write(output, rows)
+    _write(output, rows, trained.columns)
 
 
 def predict_perturbed(
@@ -112,34 +115,46 @@ def predict_perturbed(
     with _trained_fold(model, config, cohort, patients, fold, root, running) as trained:
         rows = []
         for level, table in perturbed.items():
-            bags = BagFolder(table, root)
+            bags = BagFolder(table, root, trained.task.unit)
             trained.check_same(bags)
             for patient, bag in trained.patients(bags):
-                rows.append([perturbation, level, 0, "", *patient, trained.risk(bag)])
-    _write(output, rows)
+                rows.append([perturbation, level, 0, "", *patient, *trained.told(bag)])
+    _write(output, rows, trained.columns)
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """The network of a fold and the test patients that it is tried on."""
+    """The network of a fold and the test patients, or slides, that it is tried on."""
 
     network: Network
+    task: Task
     bags: BagFolder
     test: pd.DataFrame
     draws: int
     seed: int
     device: torch.device
 
+    @property
+    def labels(self) -> list[str]:
+        """Labels that are written: of survival. Others have names that could be those of DAMAGE."""
+        return list(self.task.columns) if self.task.name == "survival" else []
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table."""
+        return [*DAMAGE, f"{self.task.unit}_id", *self.labels, *self.task.told_columns]
+
     def patients(self, bags: BagFolder) -> Iterator[tuple[tuple, Bag]]:
-        """Yield patient_id, time and event of every test patient with its bag, one alone."""
+        """Yield id and labels of every test patient with its bag, one alone."""
         ids = self.test["patient_id"].tolist()
         each = BagLoader(bags, ids, self.network.model.needs, self.device, rows=1)
-        labels = self.test[["patient_id", "time", "event"]]
-        yield from zip(labels.itertuples(index=False), each, strict=True)
+        known = self.test[["patient_id", *self.labels]]
+        yield from zip(known.itertuples(index=False), each, strict=True)
 
-    def risk(self, bag: Bag) -> float:
-        """Return the predicted risk of one patient, with the noise it has undamaged."""
-        return float(predict_bag(self.network, bag, self.draws, self.seed)[0].risk[0])
+    def told(self, bag: Bag) -> list[float]:
+        """Return what is predicted of one patient, with the noise it has undamaged."""
+        prediction, _ = predict_bag(self.network, bag, self.draws, self.seed)
+        return self.task.predicted(prediction).iloc[0].tolist()
 
     def check_same(self, bags: BagFolder) -> None:
         """Refuse changed bags that do not hold the patches of the trained model's."""
@@ -171,17 +186,18 @@ def _trained_fold(
     made = yaml.safe_load(Path(config).read_text())
     settings, seed = made["experiment"]["training"], made["seed"]
     device = choose_device(Running(**(running or {})).device)
-    bags = BagFolder(cohort, root)
-    people = read_fold(fold, patients, bags)
+    task = task_of(made["experiment"].get("task"))
+    bags = BagFolder(cohort, root, task.unit)
+    people = read_fold(fold, patients, bags, task=task)
     with deterministic(device, seed):
         network = load_network(model, made, device)
-        yield _Trained(network, bags, people.part("test"), settings["draws"], seed, device)
+        yield _Trained(network, task, bags, people.part("test"), settings["draws"], seed, device)
     name, number = made["experiment"]["name"], made["fold_index"]
-    log.info("%s, fold %d: %d test patients", name, number, len(people.part("test")))
+    log.info("%s, fold %d: %d test %ss", name, number, len(people.part("test")), task.unit)
 
 
-def _write(path: str | Path, rows: Sequence[Sequence[object]]) -> None:
+def _write(path: str | Path, rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
     with atomic(path) as partial:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(
+        pd.DataFrame(rows, columns=columns).to_csv(
             partial, index=False, lineterminator="\n", float_format="%.9g"
         )

@@ -116,8 +116,13 @@ class Task:
         """Return what the labels of a part are, in a few words."""
         raise NotImplementedError
 
-    def told(self, part: pd.DataFrame, prediction: Any) -> pd.DataFrame:
-        """Return the columns of ``predictions.csv`` behind patient and part."""
+    @property
+    def told_columns(self) -> tuple[str, ...]:
+        """Names of the columns of `predicted`."""
+        raise NotImplementedError
+
+    def predicted(self, prediction: Any) -> pd.DataFrame:
+        """Return what was predicted as columns: a risk, probabilities, or a number."""
         raise NotImplementedError
 
 

@@ -124,10 +124,6 @@ class LabelTask(Task):
         """Names of the predicted columns of ``predictions.csv``."""
         return ("predicted",)
 
-    def predicted(self, prediction) -> pd.DataFrame:
-        """Return the predicted columns of ``predictions.csv``."""
-        raise NotImplementedError
-
 
 def counted_values(part: pd.DataFrame, column: str, names: Sequence[str]) -> dict[str, int]:
     """Return how many patients of a part have each class of a column."""

@@ -21,6 +21,7 @@ class Survival(Task):
     score: ClassVar[str] = "c_index"
     balance: ClassVar[str] = "event"
     columns = ("time", "event")
+    told_columns = ("risk",)
 
     def read(
         self, patients: str | Path, slides: str | Path, exclude: Sequence[str], unit: str | None
@@ -91,6 +92,10 @@ class Survival(Task):
     def measure(self, part: pd.DataFrame, prediction: Any) -> float:
         """Return Harrell's C, NaN where no pair is comparable."""
         return harrell_c(part["time"], part["event"], prediction.risk).value
+
+    def predicted(self, prediction: Any) -> pd.DataFrame:
+        """Return the risk."""
+        return pd.DataFrame({"risk": prediction.risk})
 
     def counted(self, part: pd.DataFrame) -> str:
         """Return the number of events."""

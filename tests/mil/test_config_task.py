@@ -98,8 +98,10 @@ def test_every_head_belongs_to_a_task():
             "auroc; it must be loss or auroc.",
         ),
         (
-            {"task": "classification", "label": GRADE, "robustness": {"experiments": ["a"]}},
-            "robustness.experiments is set, but task is classification; it is of survival so far.",
+            {"task": "classification", "label": {**GRADE, "unit": "slide"},
+             "predict": [{"name": "b", "slides": "b.csv", "patients": "b_patients.csv"}]},
+            "predict[0].patients is b_patients.csv, but label.unit is slide: labels are columns of "
+            "its slide table; take patients away.",
         ),
         (
             {"label": GRADE, "experiments": [{"name": "a", "model": "abmil", "head": "cox"}]},
@@ -115,6 +117,20 @@ def test_every_head_belongs_to_a_task():
 )  # fmt: skip
 def test_each_mistake_is_one_sentence(raw, sentence):
     assert problems(**raw) == [sentence]
+
+
+def test_labels_have_further_cohorts_and_damaged_patients_too():
+    config = loaded(
+        task="classification",
+        label=GRADE,
+        predict=[{"name": "b", "slides": "b.csv"}],
+        robustness={"experiments": ["a"]},
+    )
+    assert config["robustness"]["experiments"] == ["a"]
+    # where nothing is trained, the experiments of the schema do not matter
+    alone = {"slides": None, "patients": None, "task": "classification", "label": GRADE}
+    entry = {"name": "b", "slides": "b.csv", "models": "."}
+    assert experiments(load_config({**alone, "predict": [entry]}, SCHEMA)) == {}
 
 
 def test_the_second_demo_configuration_is_valid():

@@ -1,5 +1,6 @@
 """Heatmaps: who is drawn, which colour lies where, and what is said."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from mil.heatmaps import (
 from mil.score_maps import ORDERED, ScoreMap
 from mil.slide_scores import SlideScores, write_slide_scores
 from wsi.grid import children
-from wsi.storage import load_npz, save_npz
+from wsi.storage import Outcome, load_npz, save_npz
 
 
 @pytest.fixture
@@ -228,6 +229,62 @@ def test_a_scale_that_was_only_assumed_is_not_drawn(inputs, monkeypatch):
     draw_heatmaps(**inputs, slides=1)
     assert drawn[0].thumbnail.name == "S1.jpg"
     assert drawn[0].mpp is None
+
+
+def annotate(root, slide, labels, ring):
+    """Write what ``read_annotations`` does."""
+    folder = root / "annotations/resnet50"
+    outcome = Outcome(slide, "read_annotations")
+    save_npz(folder / f"{slide}.npz", outcome, label=np.asarray(labels, np.int8))
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        "properties": {"classification": {"name": "Annotated"}},
+    }
+    content = {"type": "FeatureCollection", "features": [feature], "outcome": vars(outcome)}
+    (folder / f"{slide}.geojson").write_text(json.dumps(content))
+    return folder / f"{slide}.geojson"
+
+
+def test_annotations_are_contours_and_labels_of_patches(inputs):
+    """Slide S1: the left coarse patch is annotated, its sixteen rows come first."""
+    ring = [[0, 0], [2048, 0], [2048, 2048], [0, 2048]]
+    given = annotate(inputs["root"], "S1", [1] * 16 + [0] * 16, ring)
+    draw_heatmaps(**inputs, slides=1)
+    before = cv2.imread(str(inputs["heatmaps"])).astype(int)
+    draw_heatmaps(**inputs, slides=1, annotations=[given])
+    picture = cv2.cvtColor(cv2.imread(str(inputs["heatmaps"])), cv2.COLOR_BGR2RGB).astype(int)
+    assert picture.shape[1] == before.shape[1] + 540 + 16
+    top, labels = 114, 1128  # below heads and captions; behind the plain slide and attention
+    positive, negative = picture[top + 100, labels + 100], picture[top + 100, labels + 400]
+    assert positive[0] > positive[2] + 60, "vermilion"
+    assert negative[2] > negative[0] + 60, "blue"
+    for column in (16, 572, labels):  # on the plain slide, too
+        line = picture[top + 100, column + 264 : column + 276]
+        red, green, blue = line[line[:, 1].argmin()]
+        assert red > green + 60, "magenta between the two"
+        assert blue > green + 20, "but for what JPEG leaves of it"
+    assert np.ptp(picture[top + 100, labels + 300]) > 30
+
+
+def test_slides_without_annotations_have_unknown_labels_and_failed_ones_none(inputs, monkeypatch):
+    ring = [[0, 0], [9, 0], [9, 9]]
+    given = annotate(inputs["root"], "S1", [1] * 32, ring)
+    drawn = []
+    monkeypatch.setattr(
+        "mil.heatmaps.draw_panels", lambda title, panels, path: drawn.extend(panels)
+    )
+    draw_heatmaps(**inputs, slides=2, annotations=[given])
+    assert [one.thumbnail.stem for one in drawn] == ["S1", "S3a"]
+    assert [one.annotated for one in drawn] == [given, None]
+    assert [one.maps[-1].title for one in drawn] == ["labels", "labels"]
+    assert np.isnan(drawn[1].maps[-1].place).all()
+    drawn.clear()
+    content = json.loads(given.read_text())
+    content["outcome"]["status"] = "failed"
+    given.write_text(json.dumps(content))
+    draw_heatmaps(**inputs, slides=2, annotations=[given])
+    assert [len(one.maps) for one in drawn] == [1, 1], "no column of unknown labels alone"
 
 
 def test_nothing_to_draw_is_a_picture_that_says_so(inputs, monkeypatch):

@@ -10,7 +10,8 @@ from synthetic_cohort import run, write_cohort
 
 from mil.bag_folder import BagFolder
 from mil.contributions import contributions
-from mil.prediction import load_network, predict_fold, prediction_noise
+from mil.network import build_network
+from mil.prediction import load_network, predict_fold, predict_patients, prediction_noise
 from mil.slide_scores import read_attention, read_slide_scores
 from mil.stored_curves import read_curves
 from mil.survival.breslow import breslow_baseline
@@ -163,3 +164,23 @@ def test_contributions_of_a_test_patient_are_those_of_its_whole_bag(cohort, out)
     stored = np.concatenate([one.contribution for one in found])
     np.testing.assert_allclose(stored, expected.values.numpy(), rtol=1e-5, atol=1e-8)
     assert np.abs(stored).max() > 0
+
+
+def test_of_random_attention_the_spread_is_kept_slide_by_slide(cohort):
+    torch.manual_seed(0)
+    experiment = {"model": "prob_smooth_abmil", "head": "cox", "training": {"draws": 1}}
+    options = {"hidden": 8, "attention": 4, "evaluation_samples": 20}
+    bags = BagFolder(cohort / "cohort.csv", cohort)
+    network = build_network(experiment | {"model_options": options}, bags.width, {}, False).eval()
+    made = {"experiment": experiment, "seed": 1}
+    ((_, found),) = predict_patients(network, bags, ["P003"], made, torch.device("cpu"))
+    bag = bags.load(["P003"], ("graph",))
+    with torch.no_grad():
+        samples = network.model(bag).samples.numpy()
+    assert list(found) == ["P003-0", "P003-1"]
+    stored = np.concatenate([one.spread for one in found.values()])
+    np.testing.assert_allclose(stored, samples.std(1), rtol=1e-5)
+    assert (stored > 0).all()
+    plain = read_slide_scores([cohort / "cox/attention.npz"], next(iter(
+        read_attention(cohort / "cox/attention.npz"))))  # fmt: skip
+    assert plain.spread is None

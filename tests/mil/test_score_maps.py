@@ -8,7 +8,9 @@ from mil.score_maps import (
     contribution_map,
     label_map,
     percentile_within,
+    relative_spread,
     score_maps,
+    uncertainty_map,
 )
 from mil.slide_scores import SlideScores
 
@@ -61,12 +63,23 @@ def test_labels_that_are_not_known_have_no_colour():
     np.testing.assert_array_equal(place, [1, 0, np.nan])
 
 
+def test_uncertainty_is_by_order_and_not_in_the_colours_of_attention():
+    spread = np.array([0.3, 0.001, 0.02])
+    drawn = uncertainty_map(spread)
+    np.testing.assert_allclose(drawn.place, percentile_within(spread) / 100)
+    assert drawn.colours is not attention_map(spread).colours
+
+
 def test_maps_of_a_slide():
     attention = np.array([0.2, 0.8])
     given = np.array([[1.0, -1.0], [2.0, 0.5]])
     both = SlideScores(attention, given, towards=("luad", "lusc"))
     titles = [one.title for one in score_maps(both, labels=np.array([0, 1]))]
     assert titles == ["attention", "contribution to luad", "contribution to lusc", "labels"]
+    random = SlideScores(attention, given[:, :1], towards=("risk",), spread=np.array([0.1, 0.2]))
+    titles = [one.title for one in score_maps(random, labels=np.array([0, 1]))]
+    assert titles == ["attention", "contribution to risk", "uncertainty of attention", "labels"]
+    np.testing.assert_allclose(relative_spread(random), [0.5, 0.25])
     many = SlideScores(attention, np.arange(8).reshape(2, 4), towards=tuple("abcd"))
     assert [one.title for one in score_maps(many)] == ["attention", "contribution to d"]
     assert [one.title for one in score_maps(SlideScores(attention))] == ["attention"]

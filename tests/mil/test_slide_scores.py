@@ -42,6 +42,19 @@ def test_contributions_of_some_models_alone_are_none(tmp_path):
     assert read_slide_scores([tmp_path / "0.npz", tmp_path / "1.npz"], "S").contribution is None
 
 
+def test_spread_of_random_attention(tmp_path):
+    for k in range(2):
+        spread = np.array([0.1, 0.3], np.float32) * (k + 1)
+        one = SlideScores(np.array([0.5, 0.5], np.float32), spread=spread)
+        write_slide_scores(tmp_path / f"{k}.npz", {"S": one, "T": one})
+    assert scored_slides(tmp_path / "0.npz") == ["S", "T"]
+    assert list(read_attention(tmp_path / "0.npz")) == ["S", "T"]
+    found = read_slide_scores([tmp_path / "0.npz", tmp_path / "1.npz"], "T")
+    np.testing.assert_allclose(found.spread, [0.15, 0.45], rtol=1e-6)
+    write_slide_scores(tmp_path / "2.npz", {"T": scores()})
+    assert read_slide_scores([tmp_path / "0.npz", tmp_path / "2.npz"], "T").spread is None
+
+
 def test_a_file_of_attention_alone_is_read_as_before(tmp_path):
     save_npz(tmp_path / "old.npz", S=np.array([0.5, 0.5], np.float32))
     found = read_slide_scores([tmp_path / "old.npz"], "S")

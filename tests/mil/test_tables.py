@@ -244,6 +244,11 @@ def test_files_of_the_users_own_must_be_there(table):
         "table.csv, line 2: patches is coords.h5; there is no such file (relative to the working "
         "directory). Mend it, or leave the cell empty to have patches found."
     )
+    columns = "slide_id,patient_id,path,annotations\n"
+    with pytest.raises(
+        TableError, match=r"line 2: annotations is a\.geojson; there is no such file"
+    ):
+        read_slides(table(columns + "S1,P1,a.svs,a.geojson\n"))
 
 
 CELLS = {
@@ -254,6 +259,7 @@ CELLS = {
         "mpp": ["0.25", "", ".5", "x", "-1", "0,25"],
         "tissue": [""],  # whether a file is there no schema can say
         "patches": [""],
+        "annotations": [""],
     },
     "patients": {
         "patient_id": ["P1", "", "a/b"],

@@ -44,6 +44,8 @@ def test_snakemake_lint_is_clean(project):
                       "attention", "comparison"}),
         ("scores", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                     "cohort", "training", "predictions", "scores"}),
+        ("pyramids", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
+                      "cohort", "training", "predictions", "scores", "pyramids"}),
         ("all", {"tissue", "patches", "weights", "features", "graph", "clusters", "folds",
                  "cohort", "training", "predictions", "evaluation", "distributions", "attention",
                  "comparison", "table", "report", "provenance"}),

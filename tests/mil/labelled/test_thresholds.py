@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from mil.labelled.predictions import Part
 from mil.labelled.threshold_figure import precision_points, roc_points
-from mil.labelled.thresholds import decide, youden_threshold
+from mil.labelled.thresholds import decide, thresholds_of, youden_threshold
 
 
-def part(truth, positive):
+def of_two(positive):
     positive = np.asarray(positive, dtype=float)
-    names = tuple(f"P{i}" for i in range(len(positive)))
-    told = np.stack([1 - positive, positive], 1)
-    return Part(names, names, np.asarray(truth, dtype=float), told)
+    return np.stack([1 - positive, positive], 1)
 
 
 def test_the_threshold_is_halfway_between_what_it_divides():
@@ -41,11 +38,21 @@ def test_it_has_the_highest_sensitivity_and_specificity():
     assert gain == pytest.approx((true - false).max())
 
 
-def test_decisions_do_not_look_at_the_truth_of_the_test_part():
-    validation = part([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9])
-    for truth in ([0, 1], [1, 0]):
-        decided = decide(validation, part(truth, [0.24, 0.26]))
-        np.testing.assert_array_equal(decided, [0, 1])
+def test_decisions_are_by_the_thresholds_of_the_validation_part():
+    thresholds = thresholds_of(np.array([0, 0, 1, 1.0]), of_two([0.1, 0.2, 0.3, 0.9]))
+    np.testing.assert_array_equal(decide(of_two([0.24, 0.26]), thresholds), [0, 1])
+
+
+def test_several_labels_have_a_threshold_each_and_many_classes_have_none():
+    truth = np.array([[0, 1], [0, 0], [1, np.nan], [1, 1]])
+    told = np.array([[0.1, 0.9], [0.2, 0.3], [0.3, 0.0], [0.9, 0.8]])
+    thresholds = thresholds_of(truth, told)
+    np.testing.assert_allclose(thresholds, [0.25, 0.55])
+    np.testing.assert_array_equal(decide(told, thresholds), [[0, 1], [0, 0], [1, 0], [1, 1]])
+    three = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+    assert len(thresholds_of(np.array([2.0, 0]), three)) == 0
+    np.testing.assert_array_equal(decide(three, np.zeros(0)), [2, 0])
+    assert len(thresholds_of(np.array([2.0, 0]), np.array([1.5, 0.3]))) == 0, "a number"
 
 
 def test_curves_are_scikit_learns():
