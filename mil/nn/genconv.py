@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mil.nn.recompute import recomputed
 from mil.nn.segments import segment_ids, segment_max, segment_sum
 
 EDGES = 8_192
@@ -69,10 +70,10 @@ class GENConv(nn.Module):
             nn.Linear(2 * width, width, bias),
         )
 
-    def forward(self, x: Tensor, edges: Incoming) -> Tensor:
+    def forward(self, x: Tensor, graph: Incoming) -> Tensor:
         """Return the nodes [N, H] after one round of messages."""
         messages = x.relu().to(self.t.dtype) + EPSILON  # [N, H]; never half precision
-        return self.mlp(x + softmax_aggregate(messages, self.t, edges))
+        return recomputed(self.mlp, x + softmax_aggregate(messages, self.t, graph))
 
 
 def softmax_aggregate(messages: Tensor, t: Tensor, edges: Incoming) -> Tensor:
