@@ -170,7 +170,7 @@ class DTFD(BagModel):
         s = segment_softmax(raw[order], ends)  # [N]
         z = weighted_sum(s, h, ends, order)  # [G, H]
         seen = s.unsqueeze(1) * activation[order]  # [N, C]
-        chosen = self._distilled(s.detach(), seen.detach(), ends)  # [M], places in the order; None: z
+        chosen = self._distilled(s.detach(), seen.detach(), ends)  # [M] of order; None: z
         if chosen is None:
             features, feature_ends = z, bag_ends
         else:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mil.bags import Bag, BagError
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
-from mil.nn.attention import AttentionPool
 from mil.nn.adjacency import Adjacency
+from mil.nn.attention import AttentionPool
 from mil.nn.deepgcn import deepgcn_layer
 from mil.nn.dropout import ReLUDropout
 from mil.nn.embed import instance_embedding
