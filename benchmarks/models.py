@@ -43,8 +43,7 @@ PEERS = {  # ours: torchmil's class, what it reads beside X, what it must be tol
     "vaeabmil": ("VAEABMIL", "vae", {}),
 }
 
-OURS = {"gtp": {"hidden": 512, "layers": 1}, "iib_mil": {"stages": 1}, "setmil": {"layers": 1}}
-PAPER = ("patchgcn",)
+OURS = {"gtp": {"hidden": 512, "layers": 1}, "setmil": {"layers": 1}}
 
 
 def grid(instances: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,8 +66,7 @@ def ours(name: str, instances: int):
     from mil.mil_model import MILModel
     from mil.models import MODELS
 
-    presets = [kind for kind in ("torchmil", "paper") if kind in MODELS.find(name).presets]
-    preset = presets[0] if "torchmil" in presets or name in PAPER else None
+    preset = "torchmil" if "torchmil" in MODELS.find(name).presets else None
     model = MILModel.build(name, WIDTH, classes=2, preset=preset, **OURS.get(name, {}))
     cells, edges = grid(instances)
     bag = Bag.single(

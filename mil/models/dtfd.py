@@ -39,7 +39,7 @@ class DTFD(BagModel):
     The first tier's outputs t shall fit the bag's label as the head's do. It passes on, of each
     pseudo-bag, ``afs``: :math:`z_g`; ``maxs``: h of the r instances of the highest p; ``maxmins``:
     of the r highest and the r lowest; ``mas``: of the highest s. Over these features the second
-    tier has a gated attention of its own, whose sum is the vector. Features are passed on without
+    tier has an attention of its own, whose sum is the vector. Features are passed on without
     gradient, as in the authors' training: the vector's loss teaches the second tier alone.
 
     A bag's vector is a weighted sum of its h in all cases; the scores are the logarithms of the
@@ -48,13 +48,14 @@ class DTFD(BagModel):
     Parameters
     ----------
     in_dim : width of the instance features, D.
-    hidden : width of h and of the bag embedding, H.
+    hidden : width of h and of the bag embedding, H; None for h = x.
     attention : width of both attentions.
     residual : number of blocks ``h + ReLU(W2 ReLU(W1 h))`` after the reduction.
     groups : G; a bag of fewer instances has as many pseudo-bags as instances.
     distil : ``afs``, ``maxs``, ``maxmins`` or ``mas``.
     instances : r.
     joint : let the second tier's loss reach the first.
+    gated : have the sigmoid gate in both attentions.
     groupings : J groupings in evaluation, whose predictions are averaged (of classes the
         probabilities).
     seed : of the groupings in evaluation, which follow from it and the bag's name.
@@ -72,8 +73,11 @@ class DTFD(BagModel):
     The authors' two optimisers have the same rate, and no parameter learns from both losses, so one
     optimiser is the same. Gradients are clipped as theirs: of reduction, first attention, first
     classifier and second tier (with the head) each. The ``paper`` preset chooses among the last
-    fifth of the epochs by the validation loss, the authors by AUC. Elsewhere ``maxs`` keeps all
-    instances, p is read from h instead of s h, and evaluation is random.
+    fifth of the epochs by the validation loss, the authors by AUC. torchmil has no reduction, 8
+    pseudo-bags and no gates, and means to pass on the highest and the lowest, all of which its
+    preset has. What it passes on is every instance, so that its second tier is one attention over
+    the whole bag; it reads p from h instead of s h, and its evaluation is random. These are not in
+    the preset.
     """
 
     order_free: ClassVar[bool] = False
@@ -99,19 +103,31 @@ class DTFD(BagModel):
                 "window": 1,
                 "l1": 0.0,
             },
-        )
+        ),
+        "torchmil": Preset(
+            {"hidden": None, "groups": 8, "distil": "maxmins", "gated": False},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
     }
 
     def __init__(
         self,
         in_dim: int,
-        hidden: int = 512,
+        hidden: int | None = 512,
         attention: int = 128,
         residual: int = 0,
         groups: int = 4,
         distil: str = "afs",
         instances: int = 1,
         joint: bool = False,
+        gated: bool = True,
         groupings: int = 1,
         seed: int = 0,
         *,
@@ -121,20 +137,23 @@ class DTFD(BagModel):
         self.check("distil", distil, DISTILLED)
         self.groups, self.distil, self.instances = groups, distil, instances
         self.joint, self.groupings, self.seed = joint, groupings, seed
-        self.reduce = nn.Sequential(InstanceLinear(in_dim, hidden, bias=False), nn.ReLU())
+        self.reduce = nn.Identity()
+        if hidden is not None:
+            self.reduce = nn.Sequential(InstanceLinear(in_dim, hidden, bias=False), nn.ReLU())
+        width = hidden or in_dim
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(hidden, hidden, bias=False),
+                nn.Linear(width, width, bias=False),
                 nn.ReLU(),
-                nn.Linear(hidden, hidden, bias=False),
+                nn.Linear(width, width, bias=False),
                 nn.ReLU(),
             )
             for _ in range(residual)
         )
-        self.first = AttentionPool(hidden, attention)
-        self.classify = nn.Linear(hidden, outputs)
-        self.second = AttentionPool(hidden, attention)
-        self.out_dim = hidden
+        self.first = AttentionPool(width, attention, gated)
+        self.classify = nn.Linear(width, outputs)
+        self.second = AttentionPool(width, attention, gated)
+        self.out_dim = width
         xavier_linear_(self)
 
     def forward(self, bag: Bag) -> Embedding:
@@ -169,15 +188,14 @@ class DTFD(BagModel):
         """
         order = self._dealt(bag, draw)  # [N]: rows, pseudo-bag after pseudo-bag
         ends, bag_ends = self._pseudo_bags(bag)  # [G + 1] in rows, [B + 1] in pseudo-bags
-        dealt = h[order]
         s = segment_softmax(raw[order], ends)  # [N]
-        z = weighted_sum(s, dealt, ends)  # [G, H]
+        z = weighted_sum(s, h, ends, order)  # [G, H]
         seen = s.unsqueeze(1) * activation[order]  # [N, C]
-        chosen = self._distilled(s.detach(), seen.detach(), ends)  # [M], rows of `dealt`; None: z
+        chosen = self._distilled(s.detach(), seen.detach(), ends)  # [M] of order; None: z
         if chosen is None:
             features, feature_ends = z, bag_ends
         else:
-            features = dealt[chosen]
+            features = h[order[chosen]]
             counts = torch.bincount(segment_ids(ends)[chosen], minlength=len(z))  # [G]
             feature_ends = torch.cat([ends[:1], counts.cumsum(0)])[bag_ends]
         vector, scores = self.second(features if self.joint else features.detach(), feature_ends)
@@ -191,7 +209,7 @@ class DTFD(BagModel):
         return vector, parts[back], seen[back], self.classify(z), segment_ids(bag_ends)
 
     def _distilled(self, s: Tensor, activation: Tensor, ends: Tensor) -> Tensor | None:
-        """Return the rows that are passed on, in the order of pseudo-bags; None for their sums."""
+        """Return which of the rows dealt out are passed on, [M], in order; None for the sums."""
         if self.distil == "afs":
             return None
         if self.distil == "mas":

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
+from mil.nn.attention_encoder import EncoderLayer
 from mil.nn.label_disambiguation import LabelDisambiguation
 from mil.nn.post_norm import InstanceLayer, QueryLayer
 from mil.nn.recompute import recomputed
+from mil.nn.token_layer import TokenLayer
 
 FEED_FORWARD = 2048
 STAGE_HEADS, QUERY_HEADS, QUERY_LAYERS = 2, 4, 2
+ENCODERS = ("stages", "transformer")
 
 
 @dataclass
@@ -57,8 +60,43 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, features: Tensor, offsets: Tensor) -> Tensor:
         """Return [N, H]."""
         x = recomputed(self.layers, x, wide=4)
-        x = recomputed(self.transformer, x, offsets, wide=4)
+        x = self.transformer(x, offsets)
         return x + self.again(features).relu()
+
+
+class Stages(nn.ModuleList):
+    """So many ``Stage``: features [N, D], offsets [B + 1] -> [N, H]."""
+
+    def __init__(self, in_dim: int, hidden: int, count: int, dropout: float) -> None:
+        widths = [in_dim] + [hidden] * (count - 1)
+        super().__init__(Stage(in_dim, width, hidden, dropout) for width in widths)
+
+    def forward(self, features: Tensor, offsets: Tensor) -> Tensor:
+        """Return [N, H]."""
+        x = features
+        for stage in self:
+            x = stage(x, features, offsets)
+        return x
+
+
+class Transformer(nn.Module):
+    """So many pre-norm layers and a LayerNorm: features [N, D], offsets [B + 1] -> [N, H]."""
+
+    def __init__(self, in_dim: int, hidden: int, count: int, dropout: float) -> None:
+        super().__init__()
+        widths = [in_dim] + [hidden] * (count - 1)
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, hidden, QUERY_HEADS, dropout=dropout, project=False, back=False)
+            for width in widths
+        )
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, features: Tensor, offsets: Tensor) -> Tensor:
+        """Return [N, H]."""
+        x = features
+        for layer in self.layers:
+            x = recomputed(layer, x, offsets)
+        return self.norm(x)
 
 
 @register("iib_mil")
@@ -68,8 +106,12 @@ class IIBMIL(BagModel):
     Instances go through stages: five layers :math:`\mathrm{LN}(\tanh(W x + b))` of widths 2 H, 4 H,
     2 H, 2 H and H, a post-norm transformer layer, and :math:`\mathrm{ReLU}(U x + u)` of the
     features added. Learnt queries look at what comes out in two post-norm decoder layers; side by
-    side they are the vector. Beside the head, a classifier :math:`V\, \mathrm{LN}(e_n)` of
-    instances learns labels that become clear in training, see ``mil.nn.label_disambiguation``.
+    side they are the vector. With ``encoder: transformer`` stages are pre-norm layers
+    (``mil.nn.attention_encoder``, 4 heads) and a last LayerNorm, and the queries take part in one
+    more (``mil.nn.token_layer``); with one of each, that is torchmil's.
+
+    Beside the head, a classifier :math:`V\, \mathrm{LN}(e_n)` of instances learns labels that
+    become clear in training, see ``mil.nn.label_disambiguation``.
 
     Heads that know no classes (times, risks) train the queries alone. Published are
     two classes and no code of the training: the weight of the instances' loss is open.
@@ -85,6 +127,7 @@ class IIBMIL(BagModel):
     warmup : how often a bag is seen (its epochs) before that loss begins.
     momentum : of the confidence in labels.
     normalised : compare instances and prototypes by direction; in the reference, by product.
+    encoder : ``stages`` or ``transformer``.
     outputs : number of outputs of the head, C; one output is of two classes.
 
     Shapes
@@ -102,7 +145,8 @@ class IIBMIL(BagModel):
     2.5 GiB on a CPU (seen before its end), 0.6 of them the bag and PyTorch, and many minutes.
 
     Elsewhere the prototype of class 0 gets the most positive instances, so that labels come out
-    inverted, or prototypes are never updated and every instance becomes negative.
+    inverted, or prototypes are never updated and every instance becomes negative. Of torchmil the
+    preset has the layers, no such labels; torchmil has 262,912 parameters more that do nothing.
     """
 
     observes: ClassVar[bool] = True
@@ -120,7 +164,18 @@ class IIBMIL(BagModel):
                 "patience": 300,
                 "window": 16,
             },
-        )
+        ),
+        "torchmil": Preset(
+            {"encoder": "transformer", "stages": 1, "queries": 1, "dropout": 0.0},
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
     }
 
     def __init__(
@@ -134,27 +189,28 @@ class IIBMIL(BagModel):
         warmup: int = 10,
         momentum: float = 0.99,
         normalised: bool = True,
+        encoder: str = "stages",
         *,
         outputs: int = 1,
     ) -> None:
         super().__init__()
+        self.check("encoder", encoder, ENCODERS)
         self.out_dim, self.instance_weight = queries * hidden, instance_weight
-        self.stages = nn.ModuleList(
-            Stage(in_dim, hidden if number else in_dim, hidden, dropout) for number in range(stages)
-        )
+        form = Stages if encoder == "stages" else Transformer
+        self.stages = form(in_dim, hidden, stages, dropout)
         classes = max(outputs, 2)
         self.classify = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, classes))
         self.queries = nn.Parameter(torch.randn(queries, hidden))
         self.decoder = nn.ModuleList(
-            QueryLayer(hidden, QUERY_HEADS, 2 * hidden, dropout) for _ in range(QUERY_LAYERS)
+            [TokenLayer(hidden, QUERY_HEADS)]
+            if encoder == "transformer"
+            else [QueryLayer(hidden, QUERY_HEADS, 2 * hidden, dropout) for _ in range(QUERY_LAYERS)]
         )
         self.labels = LabelDisambiguation(classes, hidden, momentum, warmup, normalised)
 
     def forward(self, bag: Bag) -> InstanceEmbedding:
         """Return vector [B, Q H], scores [N], instance logits [N, C] and instances [N, H]."""
-        e = bag.features
-        for stage in self.stages:
-            e = stage(e, bag.features, bag.offsets)  # [N, H]
+        e = self.stages(bag.features, bag.offsets)  # [N, H]
         vectors, scores = [], []
         for instances in e.split(bag.sizes):
             t = self.queries.to(e.dtype)

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from mil.bags import Bag, BagError
@@ -13,10 +12,13 @@ from mil.nn.adjacency import Adjacency
 from mil.nn.attention import AttentionPool
 from mil.nn.deepgcn import deepgcn_layer
 from mil.nn.dropout import ReLUDropout
+from mil.nn.embed import instance_embedding
+from mil.nn.gcnconv import GCNConv, gcn_graph
 from mil.nn.genconv import GENConv
 from mil.nn.initialise import xavier_linear_
-from mil.nn.instance_linear import InstanceLinear
+from mil.nn.joined_linear import JoinedLinear
 
+CONVOLUTIONS = {"gen": GENConv, "gcn": GCNConv}
 EDGES = {"spatial": "edge_index", "latent": "edge_latent"}
 DIRECTIONS = ("reverse_knn", "symmetric")
 BLOCKS = ("res", "res+", "plain")  # dense ones would widen from layer to layer
@@ -38,14 +40,17 @@ class PatchGCN(BagModel):
     neighbours are. On a full grid the two are the same, at borders and holes they are not. With
     ``direction: symmetric`` edges run both ways. Widths, one convolution and the start are those of
     AdvMIL's graph backbone, 1024-128-128 (Liu et al., Medical Image Analysis 2024); the preset
-    ``paper`` is the original, whose environment had no dropout of sums. torchmil's blocks are
-    ``plain`` and its convolution another one.
+    ``paper`` is the original, whose environment had no dropout of sums.
+
+    With ``conv: gcn`` the convolutions are linear (``mil.nn.gcnconv``), and the first has norm and
+    ReLU behind it, too. So are those of torchmil (its preset), four as wide as the features, in
+    plain blocks and without gates.
 
     Parameters
     ----------
     in_dim : width of the instance features, D.
-    hidden : width of the nodes.
-    out : width of h, of the attention and of the bag embedding, H.
+    hidden : width of the nodes; None for :math:`x^0 = x`, and all as wide as the features.
+    out : width of h and of the bag embedding, H; None for as wide as the nodes.
     num_layers : number of convolutions, L.
     edge_agg : neighbours in space (``spatial``) or among features (``latent``).
     dropout : after the first layer and after P. Unless it is 0, the attention's is 0.25.
@@ -54,6 +59,9 @@ class PatchGCN(BagModel):
         (``mil.nn.deepgcn``).
     sum_dropout : of the sums :math:`x^{l+1}`, unless ``dropout`` is 0.
     rho : one more layer H -> H with ReLU behind the pooling.
+    conv : ``gen`` as above, or ``gcn``.
+    attention : width of the attention; None for as wide as h.
+    gated : multiply the attention's tanh by a sigmoid gate.
 
     Shapes
     ------
@@ -84,14 +92,35 @@ class PatchGCN(BagModel):
                 "window": 32,
                 "l1": 0.0,
             },
-        )
+        ),
+        "torchmil": Preset(
+            {
+                "hidden": None,
+                "out": None,
+                "num_layers": 4,
+                "dropout": 0.0,
+                "direction": "symmetric",
+                "block": "plain",
+                "conv": "gcn",
+                "attention": 128,
+                "gated": False,
+            },
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
     }
 
     def __init__(
         self,
         in_dim: int,
-        hidden: int = 128,
-        out: int = 128,
+        hidden: int | None = 128,
+        out: int | None = 128,
         num_layers: int = 1,
         edge_agg: str = "spatial",
         dropout: float = 0.25,
@@ -99,43 +128,58 @@ class PatchGCN(BagModel):
         block: str = "res",
         sum_dropout: float = 0.1,
         rho: bool = False,
+        conv: str = "gen",
+        attention: int | None = None,
+        gated: bool = True,
     ) -> None:
         super().__init__()
         self.check("edge_agg", edge_agg, EDGES)
         self.check("direction", direction, DIRECTIONS)
         self.check("block", block, BLOCKS)
-        self.edge_agg, self.direction, self.block = edge_agg, direction, block
+        self.check("conv", conv, CONVOLUTIONS)
+        self.edge_agg, self.direction, self.block, self.conv = edge_agg, direction, block, conv
+        self.fc, width = instance_embedding(in_dim, hidden, dropout)
+        out = out or width
         self.out_dim = out
-        self.fc = nn.Sequential(InstanceLinear(in_dim, hidden), ReLUDropout(dropout))
-        self.convs = nn.ModuleList(GENConv(hidden) for _ in range(num_layers))
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(num_layers - 1))
+        self.convs = nn.ModuleList(CONVOLUTIONS[conv](width) for _ in range(num_layers))
+        bare = 1 if conv == "gen" else 0  # convolutions without a norm
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers - bare))
         self.drop = nn.Dropout(sum_dropout if dropout > 0 else 0.0)
-        joined = hidden * (1 + num_layers)
-        self.phi = nn.Sequential(nn.Linear(joined, out), ReLUDropout(dropout))
-        self.pool = AttentionPool(out, out, gated=True, dropout=0.25 if dropout > 0 else 0.0)
+        joined = width * (1 + num_layers)
+        self.phi = nn.Sequential(JoinedLinear(joined, out), ReLUDropout(dropout))
+        self.pool = AttentionPool(
+            out, attention or out, gated, dropout=0.25 if dropout > 0 else 0.0
+        )
         self.rho = nn.Sequential(nn.Linear(out, out), nn.ReLU()) if rho else None
         self.bends = self.rho is not None
         xavier_linear_(self)
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and raw attention scores [N]."""
-        edges = self._edges(bag)
-        if self.direction == "symmetric":
-            edges = torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
-        graph = Adjacency.of(edges, len(bag.features))
-        x = self.fc(bag.features)  # [N, hidden]
-        first, *others = self.convs
-        layers = [x, first(x, graph)]
-        for conv, norm in zip(others, self.norms, strict=True):
+        graph = self._graph(bag)
+        layers = [self.fc(bag.features)]  # [N, hidden]
+        bare = len(self.convs) - len(self.norms)
+        for conv in self.convs[:bare]:
+            layers.append(conv(layers[-1], graph))
+        for conv, norm in zip(self.convs[bare:], self.norms, strict=True):
             along = partial(conv, graph=graph)
             layers.append(deepgcn_layer(layers[-1], along, norm, self.block, self.drop))
-        h = self.phi(torch.cat(layers, 1))  # [N, H]
+        h = self.phi(layers)  # [N, H]
         vector, scores = self.pool(h, bag.offsets)  # [B, H], [N]
         return Embedding(self.after_pooling(vector), scores, pooled=h)
 
     def after_pooling(self, average: Tensor) -> Tensor:
         """Return the vector [B, H] of the attention's average [B, out]."""
         return average if self.rho is None else self.rho(average)
+
+    def _graph(self, bag: Bag) -> Adjacency:
+        """Return the edges of a bag as the convolutions read them."""
+        linear = self.conv == "gcn"
+        weight = bag.edge_weight if linear and self.edge_agg == "spatial" else None
+        graph = Adjacency.of(self._edges(bag), len(bag.features), weight)
+        if self.direction == "symmetric":
+            graph = graph.symmetrised()
+        return gcn_graph(graph) if linear else graph
 
     def _edges(self, bag: Bag) -> Tensor:
         edges = getattr(bag, EDGES[self.edge_agg])

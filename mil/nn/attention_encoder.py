@@ -16,7 +16,7 @@ class EncoderLayer(nn.Module):
         y = Q\,(u + \mathrm{MLP}(\mathrm{LN}(u)))
 
     with MLP two linear layers, 4 H wide between, GELU, and dropout behind both. P and Q are linear
-    layers where D and H differ, else nothing.
+    layers where D and H differ, else nothing; without ``back`` there is no Q.
 
     Parameters
     ----------
@@ -26,10 +26,11 @@ class EncoderLayer(nn.Module):
     mlp : have the second step.
     dropout : in the MLP.
     project : the attention's output projection.
+    back : return instances as wide as they came.
 
     Shapes
     ------
-    x [N, D], offsets [B + 1] -> [N, D].
+    x [N, D], offsets [B + 1] -> [N, D]; without ``back`` [N, H].
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class EncoderLayer(nn.Module):
         mlp: bool = True,
         dropout: float = 0.0,
         project: bool = True,
+        back: bool = True,
     ) -> None:
         super().__init__()
         same = width == hidden
@@ -49,10 +51,10 @@ class EncoderLayer(nn.Module):
         self.mlp = None
         if mlp:
             self.mlp = normed_mlp(hidden, 4 * hidden, dropout)
-        self.leave = nn.Identity() if same else nn.Linear(hidden, width)
+        self.leave = nn.Identity() if same or not back else nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, offsets: Tensor, smooth: Smoothing | None = None) -> Tensor:
-        """Return [N, D]; ``smooth`` is applied to the attention's joined heads, [N, H]."""
+        """Return the instances; ``smooth`` is applied to the attention's joined heads, [N, H]."""
         u = self.enter(x) + self.attention(self.norm(x), offsets, smooth)  # [N, H]
         if self.mlp is not None:
             u = u + self.mlp(u)

@@ -1,13 +1,16 @@
 """Attention whose weights cannot stay inside a fused kernel, without holding all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from mil.nn.dropout import dropped
+from mil.nn.dropout import keep_mask
+from mil.nn.segments import at_least_single
 
 WEIGHTS = 1 << 24
 """Weights that exist at a time, over all heads: 64 MiB in single precision.
@@ -23,23 +26,71 @@ def in_blocks(step: Callable[[int, int], Tensor], queries: int, keys: int, heads
     A block has at most ``WEIGHTS`` pairs of query, key and head. With several blocks, the backward
     pass computes each anew instead of keeping what was in it.
     """
-    block = max(1, WEIGHTS // (keys * heads))
-    bounds = [(start, min(start + block, queries)) for start in range(0, queries, block)]
+    bounds = _bounds(queries, keys, heads)
     if len(bounds) > 1 and torch.is_grad_enabled():
         return torch.cat([checkpoint(step, *each, use_reentrant=False) for each in bounds], 1)
     return torch.cat([step(*each) for each in bounds], 1)
 
 
-def dropout_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, p: float) -> Tensor:
-    """Return softmax(q k^T scale) v of [heads, n, d], with a share p of the weights dropped.
+def _bounds(queries: int, keys: int, heads: int) -> list[tuple[int, int]]:
+    block = max(1, WEIGHTS // (keys * heads))
+    return [(start, min(start + block, queries)) for start in range(0, queries, block)]
 
-    Fused kernels that drop weights exist on GPUs only. Elsewhere it goes in blocks of queries.
+
+def dropout_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, p: float) -> Tensor:
+    """Return softmax(q k^T scale) v of [heads, n, d], with a share p < 1 of the weights dropped.
+
+    Fused kernels that drop weights exist on GPUs only. Elsewhere it goes in blocks of queries, in
+    float32 or better; what is dropped follows from a number out of PyTorch's global generator.
     """
     if p == 0 or q.device.type == "cuda":
         return scaled_dot_product_attention(q[None], k[None], v[None], dropout_p=p, scale=scale)[0]
+    with torch.autocast(q.device.type, enabled=False):
+        qkv = (at_least_single(x) for x in (q, k, v))
+        return _DropoutAttention.apply(*qkv, scale, p).to(v.dtype)
 
-    def step(start: int, end: int) -> Tensor:
-        weights = ((scale * q[:, start:end]) @ k.transpose(1, 2)).softmax(-1)
-        return dropped(weights, p) @ v
 
-    return in_blocks(step, q.shape[1], k.shape[1], len(q))
+class _DropoutAttention(torch.autograd.Function):
+    """y = (M * P) v / (1 - p), with P the softmax and M a mask of zeros and ones.
+
+    Kept are q, k, v, y and the seed of M, of which every block of queries makes weights and mask
+    anew. With g the gradient by y, that by P is D = M * (g v^T) / (1 - p), and that by what the
+    softmax was of is P * (D - g . y), since the rows of P * D add up to g . y.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, p: float) -> Tensor:
+        ctx.scale, ctx.p = scale, p
+        ctx.seed = int(torch.randint(1 << 62, ()))
+        y = v.new_empty(len(q), q.shape[1], v.shape[2])
+        for rows, weights, mask in _blocks(q, k, scale, p, ctx.seed):
+            y[:, rows] = weights.mul_(mask) @ v
+        y /= 1 - p
+        ctx.save_for_backward(q, k, v, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, y = ctx.saved_tensors
+        of_y = (grad * y).sum(-1, keepdim=True)  # [heads, n, 1]
+        grad = grad / (1 - ctx.p)
+        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for rows, weights, mask in _blocks(q, k, ctx.scale, ctx.p, ctx.seed):
+            slope = (grad[:, rows] @ v.transpose(1, 2)).mul_(mask).sub_(of_y[:, rows])
+            slope.mul_(weights)
+            of_v += weights.mul_(mask).transpose(1, 2) @ grad[:, rows]
+            of_q[:, rows] = slope @ k
+            of_k += slope.transpose(1, 2) @ q[:, rows]
+        return of_q.mul_(ctx.scale), of_k.mul_(ctx.scale), of_v, None, None
+
+
+def _blocks(
+    q: Tensor, k: Tensor, scale: float, p: float, seed: int
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield rows of queries, the softmax of their weights [heads, rows, keys] and its mask."""
+    random = torch.Generator().manual_seed(seed)
+    for start, end in _bounds(q.shape[1], k.shape[1], len(q)):
+        rows = slice(start, end)
+        weights = (q[:, rows] @ k.transpose(1, 2)).mul_(scale).softmax(-1)
+        yield rows, weights, keep_mask(weights, p, random)

@@ -88,7 +88,7 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, activation: Activation, slope: Slope) -> Tensor:
-        y = _mask(x, p).mul_(activation(x)).div_(1 - p)
+        y = keep_mask(x, p).mul_(activation(x)).div_(1 - p)
         ctx.save_for_backward(y)
         ctx.kept, ctx.slope = 1 - p, slope
         return y
@@ -100,15 +100,15 @@ class _Dropped(torch.autograd.Function):
         return ctx.slope(grad, y * ctx.kept).div_(ctx.kept), None, None, None
 
 
-def _mask(like: Tensor, p: float) -> Tensor:
-    """Return a tensor of the same shape and type: 0 with probability p, else 1."""
-    return torch.ge(_bits(like), _threshold(p), out=torch.empty_like(like))
+def keep_mask(like: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
+    """Return a tensor of the same shape and type, on a CPU: 0 with probability p < 1, else 1."""
+    return torch.ge(_bits(like, generator), _threshold(p), out=torch.empty_like(like))
 
 
-def _bits(like: Tensor) -> Tensor:
+def _bits(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return random int16 of the same shape, all 65,536 equally likely."""
     numbers = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
-    numbers.random_(torch.iinfo(torch.int64).min, None)  # all 64 bits
+    numbers.random_(torch.iinfo(torch.int64).min, None, generator=generator)  # all 64 bits
     return numbers.view(torch.int16)[: like.numel()].view(like.shape)
 
 

@@ -5,6 +5,7 @@ from torch.nn.functional import linear
 
 from mil.nn.block_attention import dropout_attention
 from mil.nn.dropout import Dropout, ReLUDropout
+from mil.nn.recompute import recomputed
 from mil.nn.self_attention import refuse_broken_heads
 
 
@@ -67,7 +68,11 @@ class InstanceLayer(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return [N, H]."""
-        x = self.norms[0](x + self.drop(self.attention.among(x, offsets)))
+        heard = self.attention.among(x, offsets)  # keeps little; the rest is of an instance alone
+        return recomputed(self._alone, x, heard, wide=4)
+
+    def _alone(self, x: Tensor, heard: Tensor) -> Tensor:
+        x = self.norms[0](x + self.drop(heard))
         return self.norms[1](x + self.drop(self.mlp(x)))
 
 

@@ -62,43 +62,50 @@ def segment_pool(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
     return torch.stack([weighted_sum(w, values, offsets) for w in weights.unbind(1)], 1)
 
 
-def weighted_sum(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+def weighted_sum(
+    weights: Tensor, values: Tensor, offsets: Tensor, order: Tensor | None = None
+) -> Tensor:
     """Sum ``values`` [N, D] over each bag with ``weights`` [N]: [B, D].
 
-    The bits are those of ``segment_sum(weights[:, None] * values)`` and of its gradient. On a CPU
-    products are made some rows at a time, which stay in its cache, and none is kept.
+    With ``order`` [N], every row of ``values`` once, row n of the bags is ``values[order[n]]``.
+
+    The bits are those of ``segment_sum(weights[:, None] * values[order])`` and of its gradient. On
+    a CPU products are made some rows at a time, which stay in its cache, and none is kept.
     """
-    return _WeightedSum.apply(at_least_single(weights), at_least_single(values), offsets)
+    return _WeightedSum.apply(at_least_single(weights), at_least_single(values), offsets, order)
 
 
 class _WeightedSum(torch.autograd.Function):
     """The weighted sum of every bag; its gradients need weights and values alone."""
 
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, weights: Tensor, values: Tensor, offsets: Tensor, order: Tensor | None
+    ) -> Tensor:
         ids = segment_ids(offsets)
-        ctx.save_for_backward(weights, values, ids)
+        ctx.save_for_backward(weights, values, ids, order)
         kind = torch.promote_types(weights.dtype, values.dtype)
         total = values.new_zeros(len(offsets) - 1, values.shape[1], dtype=kind)
         for rows in _runs(values):
-            total.index_add_(0, ids[rows], weights[rows].unsqueeze(1) * values[rows])
+            its = rows if order is None else order[rows]
+            total.index_add_(0, ids[rows], weights[rows].unsqueeze(1) * values[its])
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weights, values, ids = ctx.saved_tensors
+        weights, values, ids, order = ctx.saved_tensors
         of_weights = torch.empty_like(weights) if ctx.needs_input_grad[0] else None
         of_values = torch.empty_like(values) if ctx.needs_input_grad[1] else None
         for rows in _runs(values):
-            its = ids[rows]
-            alone = values.device.type == "cpu" and its[0] == its[-1]  # rows of one bag
-            spread = grad[its[:1]] if alone else grad[its]  # [1 or R, D]
+            bags, its = ids[rows], rows if order is None else order[rows]
+            alone = values.device.type == "cpu" and bags[0] == bags[-1]  # rows of one bag
+            spread = grad[bags[:1]] if alone else grad[bags]  # [1 or R, D]
             if of_weights is not None:
-                of_weights[rows] = (spread * values[rows]).sum(1)
+                of_weights[rows] = (spread * values[its]).sum(1)
             if of_values is not None:
-                of_values[rows] = spread * weights[rows].unsqueeze(1)
-        return of_weights, of_values, None
+                of_values[its] = spread * weights[rows].unsqueeze(1)
+        return of_weights, of_values, None, None
 
 
 def _runs(values: Tensor) -> Iterator[slice]:

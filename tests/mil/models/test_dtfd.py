@@ -130,6 +130,27 @@ def _compare_groupings(module, bag, told):
     torch.testing.assert_close(mean.mean(0, keepdim=True), embedding.vector)
 
 
+@pytest.mark.parametrize(("p", "expected"), [(0, -0.873326), (1, -0.735815)])
+def test_layers_of_torchmil(p, expected):
+    """Measured on torchmil 1.0.2, which passes every instance on: here, as many as there are."""
+    module = nn.Module()
+    module.model = build_model("dtfd", 64, preset="torchmil", distil="maxs", instances=64)
+    module.linear = nn.Linear(64, 1)
+    names = {"classifier.module": "model.classify", "u_classifier.module": "linear"}
+    for theirs, ours in (("attention_pool", "first"), ("u_attention_pool", "second")):
+        names[f"{theirs}.fc1.module"] = f"model.{ours}.direction.0"
+        names[f"{theirs}.fc2.weight"] = f"model.{ours}.score.weight"
+        getattr(module.model, ours).score.register_parameter("bias", None)  # torchmil has none
+    module.double().eval()
+    golden_fill(module, names)
+    bag = Bag.single(torch.from_numpy(golden_input(p, 64)))
+    embedding = module.model(bag)
+    assert module.linear(embedding.vector).item() == pytest.approx(expected, abs=2e-6)
+    few = build_model("dtfd", 64, preset="torchmil").double().eval()(bag)
+    heard = segment_softmax(few.scores, bag.offsets)
+    assert (heard > 1e-12).sum() == 2 * 8  # mended: the highest and the lowest of 8 groups
+
+
 @pytest.mark.parametrize("distil", ["afs", "maxs", "maxmins", "mas"])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_packed_bags_of_any_size_are_those_of_a_loop(distil, outputs):

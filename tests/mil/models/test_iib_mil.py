@@ -68,6 +68,44 @@ def original():
     return module, golden
 
 
+@pytest.mark.parametrize(
+    ("p", "logit", "norms"),
+    [
+        (0, 2.430541, (0.533608, 1.857802, 5.624565)),
+        (1, 2.781427, (0.528822, 1.487494, 5.455707)),
+    ],
+)
+def test_layers_of_torchmil(p, logit, norms):
+    """Measured on torchmil 1.0.2; gradients of the logit by features, token, and q, k and v."""
+    module = nn.Module()
+    module.model = build_model("iib_mil", 64, preset="torchmil", hidden=32)
+    module.model.classify = nn.Identity()  # torchmil's is of one class, and not in the outputs
+    module.head = nn.Linear(32, 1)
+    module.double().eval()
+    encoder, decoder = "model.stages.layers.0", "model.decoder.0"
+    names = {
+        "cls_token": "model.queries",
+        "encoder.layers.0.att_module.qkv_nn.weight": f"{encoder}.attention.qkv.weight",
+        "encoder.layers.0.att_proj": f"{encoder}.enter",
+        "encoder.layers.0.norm1": f"{encoder}.norm",
+        "encoder.layers.0.norm2": f"{encoder}.mlp.0",
+        "encoder.layers.0.mlp_module.0": f"{encoder}.mlp.1",
+        "encoder.layers.0.mlp_module.3": f"{encoder}.mlp.4",
+        "encoder.norm": "model.stages.norm",
+        "decoder.layers.0.att_module.qkv_nn.weight": f"{decoder}.qkv.weight",
+        "decoder.layers.0.norm1": f"{decoder}.before",
+        "decoder.norm": f"{decoder}.after",
+        "bag_classifier": "head",
+    }
+    golden_fill(module, names, [f"{name}.weight" for name in names if "norm" in name])
+    x = torch.from_numpy(golden_input(p, 64)).requires_grad_()
+    found = module.head(module.model(Bag.single(x)).vector)
+    found.backward()
+    assert found.item() == pytest.approx(logit, abs=2e-6)
+    learnt = (x, module.model.queries, module.model.decoder[0].qkv.weight)
+    assert [one.grad.norm().item() for one in learnt] == pytest.approx(norms, abs=2e-6)
+
+
 @pytest.mark.parametrize("p", [0, 1])
 def test_values_of_the_original(original, p):
     module, golden = original
@@ -100,6 +138,19 @@ def test_values_of_the_original(original, p):
         ours = names.get(name) or f"{names.get(layer)}.{kind}"
         grad = x.grad if name == "input" else parameters[ours].grad
         assert grad.norm().item() == pytest.approx(norm, rel=1e-6, **near), name
+
+
+def test_packed_bags_of_the_transformer_are_the_bags_one_by_one():
+    torch.manual_seed(0)
+    model = build_model("iib_mil", 24, preset="torchmil", hidden=16, stages=2, queries=3).eval()
+    bags = [example_bag(n, seed=n) for n in (1, 16, 40)]
+    together, alone = model(pack(bags)), [model(bag) for bag in bags]
+    assert together.vector.shape == (3, 3 * 16)
+    near = {"rtol": 1e-4, "atol": 1e-6}
+    torch.testing.assert_close(together.vector, torch.cat([one.vector for one in alone]), **near)
+    torch.testing.assert_close(together.scores, torch.cat([one.scores for one in alone]), **near)
+    (together.vector.square().sum() + together.instance_logits.square().sum()).backward()
+    assert [n for n, q in model.named_parameters() if not q.grad.abs().sum() > 0] == []
 
 
 def test_labels_become_clear_as_in_the_original(original):

@@ -14,6 +14,7 @@ from mil.bags import Bag, BagError, pack
 from mil.heads import build_head
 from mil.models import build_model
 from mil.network import Network
+from mil.nn import joined_linear
 from mil.nn.segments import segment_softmax
 from mil.registry import UnknownNameError
 
@@ -125,6 +126,45 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
             assert found[name].grad.norm().item() == pytest.approx(norm, rel=1e-5, abs=1e-6), name
             checked += 1
     assert checked == len(found)
+
+
+@pytest.mark.parametrize(
+    ("p", "logit", "raw"),
+    [
+        (0, -0.952338, (-0.067705, 0.135353, -0.213193)),
+        (1, -0.838486, (-0.056417, 0.032066, -0.359691)),
+    ],
+)
+@pytest.mark.parametrize("columns", [0, 1024])  # parts one by one, or side by side
+def test_values_of_torchmil(p, logit, raw, columns, monkeypatch):
+    """Measured on torchmil 1.0.2: four convolutions as wide as the features, plain blocks."""
+    monkeypatch.setattr(joined_linear, "COLUMNS", columns)
+    module = nn.Module()
+    module.model = build_model("patchgcn", 64, preset="torchmil")
+    module.model.pool.score.register_parameter("bias", None)  # torchmil has none
+    module.classifier = nn.Linear(64, 1)
+    module.double().eval()
+    mapped = {
+        "mlp.0.0.module": "model.phi.0",
+        "pool.fc1.module": "model.pool.direction.0",
+        "pool.fc2.weight": "model.pool.score.weight",
+        "classifier.module": "classifier",
+    }
+    for i in range(4):
+        mapped[f"gcn_layers.{i}.conv.fc.module"] = f"model.convs.{i}.linear"
+        mapped[f"gcn_layers.{i}.norm"] = f"model.norms.{i}"
+    golden_fill(module, mapped, [f"gcn_layers.{i}.norm.weight" for i in range(4)])
+    edges = torch.from_numpy(grid())
+    bag = Bag.single(torch.from_numpy(golden_input(p, 64)), edge_index=edges)
+    embedding = module.model(bag)
+    assert module.classifier(embedding.vector).item() == pytest.approx(logit, abs=2e-6)
+    assert embedding.scores[:3].tolist() == pytest.approx(raw, abs=2e-6)
+    mend = replace(bag, edge_index=edges[:, edges[0] < edges[1]])  # of each edge one direction
+    torch.testing.assert_close(module.model(mend).vector, embedding.vector)
+    module.model.direction = "reverse_knn"
+    assert not torch.allclose(module.model(mend).vector, embedding.vector, rtol=1e-3)
+    embedding.vector.square().sum().backward()
+    assert [n for n, q in module.model.named_parameters() if not q.grad.abs().sum() > 0] == []
 
 
 def test_slides_and_patients_do_not_hear_of_each_other():

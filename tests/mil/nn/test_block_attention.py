@@ -1,10 +1,10 @@
 """Attention with dropped weights, in blocks, and recomputation."""
 
+import pytest
 import torch
 
 from mil.nn import block_attention, recompute
 from mil.nn.block_attention import dropout_attention, in_blocks
-from mil.nn.dropout import dropped
 from mil.nn.recompute import recomputed
 
 
@@ -28,20 +28,45 @@ def test_dropped_weights_are_those_of_the_formula():
     weights = (q @ k.transpose(1, 2) * 0.3).softmax(-1)
     torch.testing.assert_close(dropout_attention(q, k, v, 0.3, 0.0), weights @ v)
     torch.manual_seed(1)
-    expected = dropped(weights, 0.5) @ v
+    seen = dropout_attention(q, k, torch.eye(7).double().expand(2, 7, 7), 0.3, 0.5)
+    dropped = seen == 0
+    assert 5 < dropped.sum() < 93  # of 98
+    torch.testing.assert_close(seen, torch.where(dropped, 0, weights / 0.5))
     torch.manual_seed(1)
-    torch.testing.assert_close(dropout_attention(q, k, v, 0.3, 0.5), expected)
+    torch.testing.assert_close(dropout_attention(q, k, v, 0.3, 0.5), seen @ v)
 
 
-def test_dropout_is_the_same_in_the_backward_pass(monkeypatch):
-    """The gradient by v is what came out of ones: of the very mask of the forward pass."""
-    monkeypatch.setattr(block_attention, "WEIGHTS", 28)
+@pytest.mark.parametrize("weights", [28, 1 << 24], ids=["blocks of two queries", "one block"])
+def test_gradients_are_those_of_the_same_mask(weights, monkeypatch):
+    monkeypatch.setattr(block_attention, "WEIGHTS", weights)
     torch.manual_seed(0)
-    q, k = torch.randn(2, 2, 7, 4)
-    v = torch.randn(2, 7, 4, requires_grad=True)
-    y = dropout_attention(q, k, v, 0.5, 0.5)
-    (slope,) = torch.autograd.grad((y * v.detach()).sum(), v)
-    torch.testing.assert_close((slope * v).sum(), (y * v).sum())
+    qkv = [torch.randn(2, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def with_one_mask(*qkv):
+        torch.manual_seed(1)
+        return dropout_attention(*qkv, 0.5, 0.3)
+
+    assert torch.autograd.gradcheck(with_one_mask, qkv)
+
+
+def test_the_share_of_dropped_weights():
+    torch.manual_seed(0)
+    q, k = torch.zeros(2, 2, 100, 4)
+    seen = dropout_attention(q, k, torch.eye(100).expand(2, 100, 100), 1.0, 0.1)
+    share = (seen == 0).double().mean().item()
+    assert share == pytest.approx(0.1, abs=4 * (0.09 / seen.numel()) ** 0.5)
+    assert not torch.equal(seen[0] == 0, seen[1] == 0)
+
+
+def test_half_precision_comes_back_as_it_was():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 7, 4)
+    torch.manual_seed(1)
+    expected = dropout_attention(q, k, v, 0.5, 0.3)
+    torch.manual_seed(1)
+    half = dropout_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), 0.5, 0.3)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, rtol=0.05, atol=0.05)
 
 
 def test_a_wide_step_is_computed_again_earlier(monkeypatch):

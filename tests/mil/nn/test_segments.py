@@ -71,17 +71,19 @@ def test_a_branch_of_attention_is_an_attention_of_its_own(values):
 
 
 @pytest.mark.parametrize("sizes", [[400], [3, 130, 1, 200]], ids=["one bag", "four"])
-def test_a_weighted_sum_and_its_gradients_have_the_bits_of_the_literal_form(sizes):
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_weighted_sum_and_its_gradients_have_the_bits_of_the_literal_form(sizes, ordered):
     """Over more rows than are worked on at once."""
     random = torch.Generator().manual_seed(0)
     offsets = torch.tensor([0, *torch.tensor(sizes).cumsum(0)])
     weights = torch.rand(sum(sizes), generator=random, requires_grad=True)
     values = torch.randn(sum(sizes), 24, generator=random, requires_grad=True)
     slopes = torch.randn(len(sizes), 24, generator=random)
+    order = torch.randperm(sum(sizes), generator=random) if ordered else None
     seen = []
     for found in (
-        weighted_sum(weights, values, offsets),
-        segment_sum(weights.unsqueeze(1) * values, offsets),
+        weighted_sum(weights, values, offsets, order),
+        segment_sum(weights.unsqueeze(1) * (values[order] if ordered else values), offsets),
     ):
         seen.append([found, *torch.autograd.grad((found * slopes).sum(), (weights, values))])
     for ours, literal in zip(*seen, strict=True):
