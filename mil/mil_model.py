@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mil.bags import Bag
 from mil.data.padding import mask_of, packed, spread
 from mil.heads import HEADS
-from mil.heads.base import Estimate, Labels, Prediction, Probabilities, Targets
+from mil.heads.base import Estimate, Labels, Prediction, Probabilities, Targets, labelled
 from mil.models import find_preset
 from mil.models.base import Embedding
 from mil.network import Network, build_network
@@ -237,14 +237,14 @@ class MILModel(nn.Module):
         losses = {}
         known = labels.known
         if known.any():
-            told = head.loss(output.cpu()[known], labels.at(known))
+            told = head.loss(*labelled(output.cpu(), labels))
             losses["bag"] = model.bag_weight * told.to(output.device)
         auxiliary = embedding.auxiliary
         if auxiliary is not None:
             of = auxiliary.bag.cpu()
             outputs = head.read(at_least_single(auxiliary.logits)).cpu()
             if known[of].any():
-                told = head.loss(outputs[known[of]], labels.at(of[known[of]]))
+                told = head.loss(*labelled(outputs, labels.at(of)))
                 losses["auxiliary"] = auxiliary.weight * told.to(output.device)
         for name, penalty in embedding.penalties.items():
             losses[name] = at_least_single(penalty).mean()

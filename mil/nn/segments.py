@@ -53,7 +53,7 @@ def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
 
 
 class _Softmax(torch.autograd.Function):
-    """The softmax of every bag, in a few operations either way."""
+    """The softmax of every bag, in few operations and little memory either way."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, offsets: Tensor) -> Tensor:
@@ -61,20 +61,25 @@ class _Softmax(torch.autograd.Function):
         bags = scores.new_full((len(offsets) - 1, *scores.shape[1:]), -torch.inf)
         rows = ids.view(-1, *[1] * (scores.ndim - 1)).expand_as(scores)
         highest = bags.scatter_reduce(0, rows, scores, "amax")
-        powers = (scores - highest[ids]).exp_()  # the maximum only keeps exp() in range
-        totals = torch.zeros_like(bags).index_add_(0, ids, powers)[ids]
-        weights = powers / totals
+        powers = (scores - _of_rows(highest, ids)).exp_()  # the maximum only keeps exp() in range
+        totals = torch.zeros_like(bags).index_add_(0, ids, powers)
+        weights = powers / _of_rows(totals, ids)
         ctx.save_for_backward(powers, totals, weights, ids)
-        ctx.bags = len(bags)
         return weights
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         powers, totals, weights, ids = ctx.saved_tensors
-        of_totals = grad.new_zeros(ctx.bags, *grad.shape[1:])
-        of_totals.index_add_(0, ids, -grad * (weights / totals))
-        return (grad / totals).add_(of_totals[ids]).mul_(powers), None
+        of_rows = _of_rows(totals, ids)
+        less = (weights / of_rows).mul_(grad).neg_()
+        of_totals = torch.zeros_like(totals).index_add_(0, ids, less)
+        return (grad / of_rows).add_(_of_rows(of_totals, ids)).mul_(powers), None
+
+
+def _of_rows(values: Tensor, ids: Tensor) -> Tensor:
+    """Return values [B, ...] of bags as those of their rows [N, ...], or [1, ...] of one bag."""
+    return values if len(values) == 1 else values[ids]
 
 
 def segment_pool(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
@@ -118,10 +123,8 @@ class _WeightedSum(torch.autograd.Function):
         parts = (range(0, len(values), rows), ids.split(rows), values.split(rows))
         for start, its, v in zip(*parts, strict=True):
             part = slice(start, start + rows)
-            if len(grad) == 1 or (v.device.type == "cpu" and its[0] == its[-1]):
-                spread = grad[its[:1]]  # [1, D]: rows of one bag
-            else:
-                spread = grad[its]  # [R, D]
+            alone = len(grad) > 1 and v.device.type == "cpu" and its[0] == its[-1]
+            spread = _of_rows(grad, its[:1] if alone else its)  # [1 or R, D]
             if of_weights is not None:
                 of_weights[part] = torch.mul(spread, v, out=products[: len(v)]).sum(1)
             if of_values is not None:
