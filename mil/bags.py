@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mil.problems import InputError
+
+if TYPE_CHECKING:
+    from mil.nn.adjacency import Adjacency
 
 REGION = 16
 """Rows ``16k .. 16k+15`` of a bag are the sixteen fine patches of coarse patch ``k``."""
@@ -79,6 +83,13 @@ class Bag:
     def sizes(self) -> list[int]:
         """Instances of each bag."""
         return self.offsets.diff().tolist()
+
+    @cached_property
+    def graph(self) -> "Adjacency":
+        """The edges of ``edge_index`` in both directions, each once; made when first asked for."""
+        from mil.nn.adjacency import Adjacency  # which has a graph of bags
+
+        return Adjacency.of(self.edge_index, len(self.features), self.edge_weight).symmetrised()
 
     def to(self, device: torch.device | str) -> "Bag":
         """Return the bag with all its tensors on ``device``."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from mil.bags import Bag
 from mil.data.padding import mask_of, packed, spread
 from mil.heads import HEADS
-from mil.heads.base import Estimate, Labels, Prediction, Probabilities, Targets
+from mil.heads.base import Estimate, Labels, Prediction, Probabilities, Targets, labelled
 from mil.models import find_preset
 from mil.models.base import Embedding
 from mil.network import Network, build_network
@@ -24,27 +25,53 @@ from mil.seeds import seed_for
 class Output:
     """What a network says of a padded batch, with a gradient.
 
-    Shapes
-    ------
-    logits [B, C]: the head's raw output; of random attention [B, M, C], for each draw. att [B, N]:
-    raw scores of instances, or [B, N, C] of a model with a branch for each class; padding has -inf.
-    scores [B, N]: attention that sums to 1 over a bag, padding has 0; of a model whose scores are
-    evidence, these as they are. inst_logits [B, N, C] of a model that classifies instances; padding
-    has 0.
+    What it says of instances is put into rows of the batch when it is asked for.
 
     Attributes
     ----------
+    logits : [B, C], the head's raw output; of random attention [B, M, C], for each draw.
     losses : terms of the training loss by name, weighted: to learn, descend on their sum. Empty
         without ``Y``.
     embedding : what else the model says, in rows of the packed bag.
+    scores_are : ``attention`` or ``evidence``, see ``BagModel``.
+    offsets : [B + 1], where bags begin in the packed bag.
+    mask : [B, N], where instances are in the batch; None: at the beginning of each row.
     """
 
     logits: Tensor
-    att: Tensor
-    scores: Tensor
-    inst_logits: Tensor | None
     losses: dict[str, Tensor]
     embedding: Embedding
+    scores_are: str
+    offsets: Tensor
+    mask: Tensor | None
+
+    @cached_property
+    def _places(self) -> Tensor:
+        return mask_of(self.offsets) if self.mask is None else self.mask
+
+    @cached_property
+    def att(self) -> Tensor:
+        """Raw scores of instances [B, N], or [B, N, C] of a model with a branch for each class.
+
+        Padding has -inf.
+        """
+        of_classes = self.embedding.class_scores
+        raw = self.embedding.scores if of_classes is None else of_classes
+        return spread(raw, self._places, -torch.inf)
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """Attention [B, N] that sums to 1 over a bag, or evidence as it is; padding has 0."""
+        scores = at_least_single(self.embedding.scores)
+        if self.scores_are == "attention":
+            scores = segment_softmax(scores, self.offsets)
+        return spread(scores, self._places, 0)
+
+    @cached_property
+    def inst_logits(self) -> Tensor | None:
+        """Logits [B, N, C] of a model that classifies instances, else None; padding has 0."""
+        logits = self.embedding.instance_logits
+        return None if logits is None else spread(logits, self._places, 0)
 
     @property
     def loss(self) -> Tensor:
@@ -171,7 +198,6 @@ class MILModel(nn.Module):
         mask : [B, N], where the instances of the bags are in what is returned; by default at the
             beginning of each row.
         """
-        mask = mask_of(bag) if mask is None else mask
         bag = self.network.scaled(bag)
         generator = self._noise
         if not self.training:
@@ -179,18 +205,13 @@ class MILModel(nn.Module):
         draws = self.network.head.training_draws
         noise = self.network.head.noise(len(bag), draws, generator).to(bag.features.device)
         output, embedding = self.network(bag, noise)
-        scores = at_least_single(embedding.scores)
-        if self.network.model.scores_are == "attention":
-            scores = segment_softmax(scores, bag.offsets)
-        raw = embedding.scores if embedding.class_scores is None else embedding.class_scores
-        logits = embedding.instance_logits
         return Output(
             logits=output,
-            att=spread(raw, mask, -torch.inf),
-            scores=spread(scores, mask, 0),
-            inst_logits=None if logits is None else spread(logits, mask, 0),
             losses={} if bag.label is None else self._losses(output, embedding, bag),
             embedding=embedding,
+            scores_are=self.network.model.scores_are,
+            offsets=bag.offsets,
+            mask=mask,
         )
 
     @torch.no_grad()
@@ -216,14 +237,14 @@ class MILModel(nn.Module):
         losses = {}
         known = labels.known
         if known.any():
-            told = head.loss(output.cpu()[known], labels.at(known))
+            told = head.loss(*labelled(output.cpu(), labels))
             losses["bag"] = model.bag_weight * told.to(output.device)
         auxiliary = embedding.auxiliary
         if auxiliary is not None:
             of = auxiliary.bag.cpu()
             outputs = head.read(at_least_single(auxiliary.logits)).cpu()
             if known[of].any():
-                told = head.loss(outputs[known[of]], labels.at(of[known[of]]))
+                told = head.loss(*labelled(outputs, labels.at(of)))
                 losses["auxiliary"] = auxiliary.weight * told.to(output.device)
         for name, penalty in embedding.penalties.items():
             losses[name] = at_least_single(penalty).mean()
@@ -234,9 +255,9 @@ class MILModel(nn.Module):
         return losses
 
     def _labels(self, label: Tensor) -> Labels | Targets:
-        value = label.detach().cpu().double().numpy()
+        value = label.detach().cpu().double()
         if self.network.head.task != "survival":
-            return Targets.of(value)
+            return Targets(value)
         if value.ndim != 2 or value.shape[1] != 2:
             raise InputError(
                 [
@@ -244,7 +265,7 @@ class MILModel(nn.Module):
                     "event, so it must be [bags, 2]."
                 ]
             )
-        return Labels.of(value[:, 0], value[:, 1])
+        return Labels(value[:, 0], value[:, 1] > 0)
 
 
 def _of_each_class(head: str, classes: int, options: Mapping[str, Any]) -> dict[str, Any]:

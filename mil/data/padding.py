@@ -54,7 +54,7 @@ def collate(bags: Sequence[Bag]) -> dict[str, Any]:
 
 def padded(bag: Bag) -> dict[str, Any]:
     """Return packed bags as one padded batch; equal edges become one of their summed weight."""
-    mask = mask_of(bag)
+    mask = mask_of(bag.offsets)
     batch: dict[str, Any] = {"mask": mask}
     for name, key in KEYS.items():
         value = getattr(bag, name)
@@ -140,9 +140,9 @@ def bag_of(record: Mapping[str, Any]) -> Bag:
     return packed(batch)
 
 
-def mask_of(bag: Bag) -> Tensor:
+def mask_of(offsets: Tensor) -> Tensor:
     """Return which places [B, N] of a padded batch hold an instance; N is the largest bag's."""
-    sizes = bag.offsets.diff()
+    sizes = offsets.diff()
     return torch.arange(int(sizes.max()), device=sizes.device) < sizes.unsqueeze(1)
 
 

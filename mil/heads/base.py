@@ -88,6 +88,12 @@ class Targets:
         return Targets(self.value[patients])
 
 
+def labelled(output: Tensor, labels: Labels | Targets) -> tuple[Tensor, Labels | Targets]:
+    """Return outputs and labels of the patients who have labels."""
+    known = labels.known
+    return (output, labels) if known.all() else (output[known], labels.at(known))
+
+
 class OfPatients:
     """Columns over n patients, in the fields of a dataclass; a column may be None."""
 

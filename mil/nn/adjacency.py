@@ -167,4 +167,4 @@ def bag_graph(bag: Bag, model: str) -> Adjacency:
         raise BagError(
             [f"{who}: no edges, which model {model} reads. Load bags with their graph (graph)."]
         )
-    return Adjacency.of(bag.edge_index, len(bag.features), bag.edge_weight).symmetrised()
+    return bag.graph

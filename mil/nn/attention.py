@@ -6,6 +6,14 @@ from mil.nn.dropout import SigmoidDropout
 from mil.nn.segments import segment_pool, segment_softmax, weighted_sum
 
 
+class Tanh(nn.Module):
+    """The hyperbolic tangent in the memory of its argument, which may not be needed any more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tanh(x)."""
+        return x.tanh_()
+
+
 class AttentionPool(nn.Module):
     r"""Attention pooling, plain or gated (Ilse, Tomczak and Welling, ICML 2018).
 
@@ -40,7 +48,7 @@ class AttentionPool(nn.Module):
         branches: int | None = None,
     ) -> None:
         super().__init__()
-        self.direction = nn.Sequential(nn.Linear(width, hidden), nn.Tanh())
+        self.direction = nn.Sequential(nn.Linear(width, hidden), Tanh())
         self.gate = None
         if gated:
             # Independent masks keep (1 - p)^2 of the product: one with this share does the same.

@@ -20,7 +20,7 @@ from mil.annealing import Annealing
 from mil.bag_loader import BagLoader, with_places
 from mil.bags import Bag
 from mil.discriminator import Discriminator
-from mil.heads.base import Labels, Targets
+from mil.heads.base import Labels, Targets, labelled
 from mil.models.base import Auxiliary
 from mil.network import Network
 from mil.nn.instance_linear import kept_products
@@ -292,9 +292,9 @@ class Stepper:
         """Return the loss of what labels say of outputs and auxiliary ones, all on the CPU."""
         head = self.network.head
         weight = self._weight("bag") * self.network.model.bag_weight
-        loss = weight * head.loss(*_labelled(output, labels))
+        loss = weight * head.loss(*labelled(output, labels))
         if auxiliary is not None:
-            told = head.loss(*_labelled(head.read(auxiliary.logits), labels.at(auxiliary.bag)))
+            told = head.loss(*labelled(head.read(auxiliary.logits), labels.at(auxiliary.bag)))
             loss = loss + self._weight("auxiliary") * auxiliary.weight * told
         return loss
 
@@ -365,12 +365,6 @@ def _on_cpu(auxiliary: Auxiliary | None) -> Auxiliary | None:
         return None
     logits = at_least_single(auxiliary.logits).cpu()
     return replace(auxiliary, logits=logits, bag=auxiliary.bag.cpu())
-
-
-def _labelled(output: Tensor, labels: Labels | Targets) -> tuple[Tensor, Labels | Targets]:
-    """Return outputs and labels of the patients who have labels."""
-    known = labels.known
-    return (output, labels) if known.all() else (output[known], labels.at(known))
 
 
 def _refuse_undefined(value: float, name: str) -> None:
