@@ -86,17 +86,37 @@ class CAMIL(BagModel):
     presets: ClassVar = {
         "paper": Preset(PUBLISHED, TRAINING),
         "code": Preset({**PUBLISHED, "fusion": "code"}, TRAINING),
+        "torchmil": Preset(
+            {
+                "relu": False,
+                "norm": True,
+                "heads": 4,
+                "project": False,
+                "keys": 512,
+                "gated": False,
+                "graph": "neighbours",
+                "residual": "none",
+                "start": "global",
+                "mask_padding": False,
+                "fixed_landmarks": True,
+            },
+            {"learning_rate": 1e-4, "epochs": 50, "window": 1, "weight_decay": 0.0, "l1": 0.0},
+        ),
     }
 
     def __init__(
         self,
         in_dim: int,
         hidden: int | None = 512,
+        relu: bool = True,
+        norm: bool = False,
         heads: int = 8,
         landmarks: int = 256,
         iterations: int = 6,
+        project: bool = True,
         keys: int = 256,
         attention: int = 128,
+        gated: bool = True,
         fusion: str = "paper",
         graph: str = "bag",
         residual: str = "sequence",
@@ -107,11 +127,12 @@ class CAMIL(BagModel):
     ) -> None:
         super().__init__()
         self.check("fusion", fusion, ("paper", "code"))
-        self.check("graph", graph, ("bag", "similarity"))
-        self.fusion = fusion
-        self.needs = ("coords", "graph") if graph == "bag" else ("coords",)
-        self.embed, width = instance_embedding(in_dim, hidden, dropout)
+        self.check("graph", graph, ("bag", "neighbours", "similarity"))
+        self.fusion, self.graph = fusion, graph
+        self.needs = ("coords",) if graph == "similarity" else ("coords", "graph")
+        self.embed, width = instance_embedding(in_dim, hidden, dropout, relu)
         self.out_dim = width
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         self.attention = NystromAttention(
             width,
             heads,
@@ -122,11 +143,12 @@ class CAMIL(BagModel):
             start=start,
             mask_padding=mask_padding,
             fixed_landmarks=fixed_landmarks,
+            project=project,
         )
         self.query = nn.Linear(width, keys, bias=False)
         self.key = nn.Linear(width, keys, bias=False)
         self.value = nn.Linear(width, width)
-        self.pool = AttentionPool(width, attention)
+        self.pool = AttentionPool(width, attention, gated)
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and raw attention scores [N]."""
@@ -140,13 +162,14 @@ class CAMIL(BagModel):
         return Embedding(weighted_sum(weights, m, bag.offsets), scores, pooled=m)
 
     def _graph(self, bag: Bag, cells: Tensor) -> Adjacency:
-        if "graph" in self.needs:
-            return bag_graph(bag, self.name).with_loops()
-        return similarity_graph(bag, cells[:, 1:])
+        if self.graph == "similarity":
+            return similarity_graph(bag, cells[:, 1:])
+        graph = bag_graph(bag, self.name)
+        return graph.with_loops() if self.graph == "bag" else graph.normalised("sym")
 
     def _context(self, h: Tensor, offsets: Tensor, order: Tensor) -> Tensor:
         """Return T [N, H]."""
-        heard = self.attention(h[order], offsets)
+        heard = self.attention(self.norm(h)[order], offsets)
         return h + torch.empty_like(heard).index_copy(0, order, heard)
 
     def neighbour_scores(self, t: Tensor, graph: Adjacency) -> Tensor:

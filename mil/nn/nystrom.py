@@ -70,6 +70,7 @@ class NystromAttention(nn.Module):
     start : of Z, ``per_matrix`` or ``global``: norms of each head's A_2, or the largest of a bag's.
     mask_padding : leave it out.
     fixed_landmarks : have m landmarks in small bags too.
+    project : have O and o, a linear layer; without, the heads are just put side by side.
 
     Shapes
     ------
@@ -92,6 +93,7 @@ class NystromAttention(nn.Module):
         start: str = "per_matrix",
         mask_padding: bool = True,
         fixed_landmarks: bool = False,
+        project: bool = True,
     ) -> None:
         super().__init__()
         refuse_broken_heads(width, heads)
@@ -106,7 +108,7 @@ class NystromAttention(nn.Module):
             self.residual = SequenceResidual(heads, kernel)
         elif residual == "heads":
             self.residual = HeadsResidual(heads, width // heads, kernel)
-        self.out = nn.Linear(width, width)
+        self.out = nn.Linear(width, width) if project else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
