@@ -43,7 +43,7 @@ PEERS = {  # ours: torchmil's class, what it reads beside X, what it must be tol
     "vaeabmil": ("VAEABMIL", "vae", {}),
 }
 
-OURS = {"iib_mil": {"stages": 1}, "setmil": {"layers": 1}}
+OURS = {"iib_mil": {"stages": 1}}
 PAPER = ("patchgcn",)
 
 
