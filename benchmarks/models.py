@@ -43,11 +43,7 @@ PEERS = {  # ours: torchmil's class, what it reads beside X, what it must be tol
     "vaeabmil": ("VAEABMIL", "vae", {}),
 }
 
-OURS = {
-    "gtp": {"hidden": 512, "layers": 1},
-    "setmil": {"layers": 1},
-    "vaeabmil": {"sizes": "128-64"},
-}
+OURS = {"vaeabmil": {"sizes": "128-64"}}
 
 
 def grid(instances: int) -> tuple[torch.Tensor, torch.Tensor]:

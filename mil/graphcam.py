@@ -91,7 +91,7 @@ def relevance(
 ) -> list[Tensor]:
     """Return the relevance [1, h, T, T] of every layer's attention for an output, in their order.
 
-    Norms, GELU and softmax pass relevance on unchanged.
+    Norms, GELU, ReLU and softmax pass relevance on unchanged.
     """
     with torch.no_grad():
         r = torch.zeros_like(linear(token))  # [1, C]
@@ -108,18 +108,24 @@ def relevance(
 
 def _through(block: TokenBlock, s: Steps, r: Tensor) -> tuple[Tensor, Tensor]:
     """Return the relevance of a block's tokens and of its attention, of that of its result."""
-    r_u, r_moved = of_sum(s.u, s.moved, r)
+    r_u, r_moved = of_sum(s.u, s.moved, _of_layer(s.inside, block.leave, r))
     r_hidden = of_linear(s.hidden, block.second.weight, r_moved)
     r_u = r_u + of_linear(s.normed_u, block.first.weight, r_hidden)
 
-    r_x, r_projected = of_sum(s.x, s.projected, r_u)
+    r_entered, r_projected = of_sum(s.entered, s.projected, r_u)
     r_heard = of_linear(s.heard, block.project.weight, r_projected)
     by_head = r_heard.unflatten(2, (block.heads, -1)).transpose(1, 2)  # [1, h, T, d]
     r_attention, r_v = of_product(s.attention, s.v, by_head)
     r_q, r_k = of_product(s.q, s.k.transpose(2, 3), r_attention)
     joined = torch.stack([r_q, r_k.transpose(2, 3), r_v], 3)  # [1, h, T, 3, d]
-    r_qkv = joined.permute(0, 2, 3, 1, 4).flatten(2)  # [1, T, 3 H]
+    r_qkv = joined.permute(0, 2, 3, 1, 4).flatten(2)  # [1, T, 3 I]
+    r_x = _of_layer(s.x, block.enter, r_entered)
     return r_x + of_linear(s.normed, block.qkv.weight, r_qkv), r_attention
+
+
+def _of_layer(x: Tensor, layer: nn.Module, r: Tensor) -> Tensor:
+    """Return the relevance of the input of a layer that may be left out."""
+    return r if isinstance(layer, nn.Identity) else of_linear(x, layer.weight, r)
 
 
 def of_linear(x: Tensor, weight: Tensor, r: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from mil.bags import Bag
 from mil.models import register
@@ -13,10 +14,12 @@ from mil.nn.attention import AttentionPool
 from mil.nn.embed import instance_embedding
 from mil.nn.nystrom import NystromAttention
 from mil.nn.reading_order import bag_cells, reading_order
-from mil.nn.recompute import recomputed
+from mil.nn.recompute import LARGE, recomputed, recomputed_in_runs
 from mil.nn.segments import segment_softmax, weighted_sum
 from mil.nn.similarity_graph import similarity_graph
 
+CHANNELS = 128
+"""Channels of queries and keys of large bags that are there at a time."""
 PUBLISHED = {
     "hidden": None,
     "graph": "similarity",
@@ -87,17 +90,44 @@ class CAMIL(BagModel):
     presets: ClassVar = {
         "paper": Preset(PUBLISHED, TRAINING),
         "code": Preset({**PUBLISHED, "fusion": "code"}, TRAINING),
+        "torchmil": Preset(
+            {
+                "relu": False,
+                "norm": True,
+                "heads": 4,
+                "project": False,
+                "keys": 512,
+                "gated": False,
+                "graph": "neighbours",
+                "residual": "none",
+                "start": "global",
+                "mask_padding": False,
+                "fixed_landmarks": True,
+            },
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
     }
 
     def __init__(
         self,
         in_dim: int,
         hidden: int | None = 512,
+        relu: bool = True,
+        norm: bool = False,
         heads: int = 8,
         landmarks: int = 256,
         iterations: int = 6,
+        project: bool = True,
         keys: int = 256,
         attention: int = 128,
+        gated: bool = True,
         fusion: str = "paper",
         graph: str = "bag",
         residual: str = "sequence",
@@ -108,11 +138,12 @@ class CAMIL(BagModel):
     ) -> None:
         super().__init__()
         self.check("fusion", fusion, ("paper", "code"))
-        self.check("graph", graph, ("bag", "similarity"))
-        self.fusion = fusion
-        self.needs = ("coords", "graph") if graph == "bag" else ("coords",)
-        self.embed, width = instance_embedding(in_dim, hidden, dropout)
+        self.check("graph", graph, ("bag", "neighbours", "similarity"))
+        self.fusion, self.graph = fusion, graph
+        self.needs = ("coords",) if graph == "similarity" else ("coords", "graph")
+        self.embed, width = instance_embedding(in_dim, hidden, dropout, relu)
         self.out_dim = width
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         self.attention = NystromAttention(
             width,
             heads,
@@ -123,41 +154,50 @@ class CAMIL(BagModel):
             start=start,
             mask_padding=mask_padding,
             fixed_landmarks=fixed_landmarks,
+            project=project,
         )
         self.query = nn.Linear(width, keys, bias=False)
         self.key = nn.Linear(width, keys, bias=False)
         self.value = nn.Linear(width, width)
-        self.pool = AttentionPool(width, attention)
+        self.pool = AttentionPool(width, attention, gated)
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and raw attention scores [N]."""
         cells = bag_cells(bag, self.name)
         h = self.embed(bag.features)  # [N, H]
-        t = recomputed(self._context, h, bag.offsets, reading_order(bag, cells))  # [N, H]
-        graph = self._graph(bag, cells)
-        m = recomputed(self._fuse, t, h, bag.offsets, graph)  # [N, H]
+        t = self._context(h, bag.offsets, reading_order(bag, cells))  # [N, H]
+        share = segment_softmax(self.neighbour_scores(t, self._graph(bag, cells)), bag.offsets)
+        m = recomputed_in_runs(self._fuse, t, h, share)  # [N, H]
         scores = recomputed(self.pool.raw, t if self.fusion == "paper" else m)  # [N]
         weights = segment_softmax(scores, bag.offsets)
         return Embedding(weighted_sum(weights, m, bag.offsets), scores, pooled=m)
 
     def _graph(self, bag: Bag, cells: Tensor) -> Adjacency:
-        if "graph" in self.needs:
-            return bag_graph(bag, self.name).with_loops()
-        return similarity_graph(bag, cells[:, 1:])
+        if self.graph == "similarity":
+            return similarity_graph(bag, cells[:, 1:])
+        graph = bag_graph(bag, self.name)
+        return graph.with_loops() if self.graph == "bag" else graph.normalised("sym")
 
     def _context(self, h: Tensor, offsets: Tensor, order: Tensor) -> Tensor:
         """Return T [N, H]."""
-        heard = self.attention(h[order], offsets)
+        large = torch.is_grad_enabled() and len(h) > LARGE
+        attend = self.attention.in_stages if large else self.attention
+        heard = attend(self.norm(h)[order], offsets)
         return h + torch.empty_like(heard).index_copy(0, order, heard)
 
     def neighbour_scores(self, t: Tensor, graph: Adjacency) -> Tensor:
         """Return e [N]: how much instances are like their neighbours."""
-        query = self.query(t)
-        return (query * (graph @ self.key(t))).sum(1) / query.shape[1] ** 0.5
+        step = CHANNELS if len(t) > LARGE else len(self.query.weight)
+        pairs = zip(self.query.weight.split(step), self.key.weight.split(step), strict=True)
+        e = sum(recomputed(self._likeness, t, graph, *pair) for pair in pairs)
+        return e / len(self.query.weight) ** 0.5
 
-    def _fuse(self, t: Tensor, h: Tensor, offsets: Tensor, graph: Adjacency) -> Tensor:
-        """Return M [N, H]."""
-        share = segment_softmax(self.neighbour_scores(t, graph), offsets)
+    def _likeness(self, t: Tensor, graph: Adjacency, of_query: Tensor, of_key: Tensor) -> Tensor:
+        """Return the products [N] of queries with the sums of neighbours' keys."""
+        return (linear(t, of_query) * (graph @ linear(t, of_key))).sum(1)
+
+    def _fuse(self, t: Tensor, h: Tensor, share: Tensor) -> Tensor:
+        """Return M [N, H] by the shares [N] of instances in the softmax of e."""
         local = share.unsqueeze(1) * self.value(h)
         if self.fusion == "paper":
             gate = local.sigmoid()

@@ -9,11 +9,11 @@ from torch.nn.functional import batch_norm, normalize
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
-from mil.nn.adjacency import bag_graph
+from mil.nn.adjacency import Adjacency, bag_graph
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.mincut import MinCut, mincut_pool
 from mil.nn.segments import at_least_single
-from mil.nn.token_block import TokenBlock, rollout
+from mil.nn.token_block import ACTIVATIONS, TokenBlock, rollout
 
 
 class NodeNorm(nn.BatchNorm1d):
@@ -54,23 +54,30 @@ class GTP(BagModel):
     nodes (``mil.nn.mincut``; its penalties ``mincut`` and ``ortho``), and transformer layers
     (``mil.nn.token_block``) let a class token, zeros at the start, hear of them; LayerNorm of it is
     the vector. There is no position code, and the graph of clusters is not used. A x W is computed
-    as A (x W), H wide.
+    as A (x W) where H is below D, else as (A x) W, so that the gradient needs no product with A.
 
     The score of an instance is the logarithm of its share in the class token by attention rollout:
     :math:`\log \sum_k S_{nk} r_k`. What speaks for one output of a head is told by GraphCAM
     (``mil.graphcam``).
 
     In training, and only there, a bag is not independent of the others: the batch normalisation
-    takes mean and variance of all nodes that are packed together. torchmil has one layer as wide as
-    the features, ReLU in place of the norms, and makes A dense, twice.
+    takes mean and variance of all nodes that are packed together.
+
+    torchmil (its preset) has :math:`D^{-1/2} A D^{-1/2}` in the place of A, also in the penalties,
+    nodes as wide as the features with :math:`g = \mathrm{ReLU}(y)`, and one layer of another width
+    inside, with ReLU. It makes A dense, twice. Its layer has no projection behind the attention:
+    with its weights ``project`` is the identity, and outputs differ by the epsilon of two norms.
 
     Parameters
     ----------
     in_dim : width of the instance features, D.
-    hidden : width H of nodes, tokens and the bag embedding; the heads divide it.
+    hidden : width H of nodes, tokens and the bag embedding; None: D.
+    nodes : ``normed``, published, or ``relu``, torchmil's.
     clusters : K.
     layers : of the transformer.
-    heads : of its attention.
+    heads : of its attention; they divide its width.
+    inner, ratio, activation : width inside the layers (None: H), of which the MLP is so many times
+        as wide, and ``gelu`` or ``relu`` in the MLP.
 
     Shapes
     ------
@@ -102,33 +109,74 @@ class GTP(BagModel):
                 "window": 8,
                 "l1": 0.0,
             },
-        )
+        ),
+        "torchmil": Preset(
+            {
+                "hidden": None,
+                "nodes": "relu",
+                "layers": 1,
+                "inner": 512,
+                "ratio": 4,
+                "activation": "relu",
+            },
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
     }
 
     def __init__(
-        self, in_dim: int, hidden: int = 64, clusters: int = 100, layers: int = 3, heads: int = 8
+        self,
+        in_dim: int,
+        hidden: int | None = 64,
+        nodes: str = "normed",
+        clusters: int = 100,
+        layers: int = 3,
+        heads: int = 8,
+        inner: int | None = None,
+        ratio: int = 2,
+        activation: str = "gelu",
     ) -> None:
         super().__init__()
-        self.out_dim = hidden
+        self.check("nodes", nodes, ("normed", "relu"))
+        self.check("activation", activation, ACTIVATIONS)
+        self.out_dim = hidden = hidden or in_dim
+        self.narrows = hidden < in_dim
         self.embed = InstanceLinear(in_dim, hidden, bias=False)
         self.bias = nn.Parameter(torch.zeros(hidden))
-        self.node_norm = NodeNorm(hidden)
+        self.node_norm = NodeNorm(hidden) if nodes == "normed" else None
         self.assign = nn.Linear(hidden, clusters)
         self.token = nn.Parameter(torch.zeros(1, 1, hidden))
-        self.blocks = nn.ModuleList(TokenBlock(hidden, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            TokenBlock(hidden, heads, inner, ratio, activation) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(hidden)
 
     def clusters(self, bag: Bag) -> Clusters:
         """Return the tokens of each bag, and how nodes became clusters."""
         graph = bag_graph(bag, self.name)
-        h = at_least_single(self.embed(bag.features))  # [N, H]
-        y = graph @ h + h + self.bias
-        nodes = self.node_norm(normalize(y, dim=1))
+        if self.node_norm is None:
+            graph = graph.normalised("sym")
+        nodes = self._nodes(bag.features, graph)
         assignment = at_least_single(self.assign(nodes)).softmax(1)  # [N, K]
         with torch.autocast(nodes.device.type, enabled=False):  # sums over all nodes of a bag
             pooling = mincut_pool(nodes, assignment, graph, bag.offsets)
         token = self.token.to(pooling.pooled.dtype).expand(len(bag), -1, -1)
         return Clusters(torch.cat([token, pooling.pooled], 1), assignment, pooling)
+
+    def _nodes(self, x: Tensor, graph: Adjacency) -> Tensor:
+        """Return g [N, H]."""
+        if self.narrows:
+            h = at_least_single(self.embed(x))
+            y = graph @ h + h + self.bias
+        else:
+            y = at_least_single(self.embed(graph @ x + x)) + self.bias
+        return y.relu_() if self.node_norm is None else self.node_norm(normalize(y, dim=1))
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H], scores [N] and the penalties ``mincut`` and ``ortho``."""

@@ -5,16 +5,20 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.attention_encoder import normed_mlp
+from mil.nn.instance_linear import InstanceLinear
 from mil.nn.positional_attention import PositionalAttention
-from mil.nn.reduced_map import WINDOW, ReducedMap, reduced_side
+from mil.nn.reduced_map import ReducedMap, reduced_side
 from mil.nn.sinusoid import grid_sinusoid, sinusoid
 from mil.nn.tokens_to_token import TokensToToken
 
+WINDOW = 5
+"""Side of the windows by which maps are reduced."""
 PYRAMID = (3, 5, 7)
 LARGE = 20_000
 """Instances from which on a bag's map is reduced by 4, not 2, in rows and columns."""
@@ -51,14 +55,24 @@ class SETMIL(BagModel):
     tokens, wherever they are, with a sinusoid of row and column, and instances of one cell are
     averaged. What T2T makes of a window is the same.
 
+    torchmil's is another network: a linear layer in the place of the reduction, scales as wide as
+    what they look at, joined by a linear layer, and one transformer layer. Preset ``torchmil`` is
+    this much of it. Not in it are: layers of scales with four heads, a linear layer of the window
+    as their residual and MLPs four times as wide, which make it 97,628,929 parameters at a width of
+    1024 where the preset has 72,154,625; positions by product of offsets on keys; and its errors:
+    attention whose heads mix tokens and channels, so that its weights say nothing here, and those
+    below.
+
     Parameters
     ----------
     in_dim : width of the instance features, D.
     reduced : channels of the reduced map.
-    pyramid : channels of each of the three scales, and so a third of the width H of the transformer
-        and the bag embedding; None leaves them out, and H is ``reduced``.
+    pyramid : channels of each of the three scales; None leaves them out.
+    join : width H of the transformer and the bag embedding, by a linear layer of what the scales
+        say; None: no such layer, and H is 3 ``pyramid``, or ``reduced`` without scales.
     layers, heads : of the transformer; heads divide H.
-    stride : of the reduction, at most 4; bags of more than 20,000 instances have 4.
+    stride : of the reduction, at most 4; bags of more than 20,000 instances have 4. None: the map
+        is not reduced, and its cells become narrower by a linear layer each.
     canvas : side of a fixed map, or None.
     dropout : in all layers.
 
@@ -96,7 +110,26 @@ class SETMIL(BagModel):
                 "patience": 100,
                 "window": 4,
             },
-        )
+        ),
+        "torchmil": Preset(
+            {
+                "reduced": 512,
+                "pyramid": 512,
+                "join": 512,
+                "layers": 1,
+                "heads": 4,
+                "stride": None,
+                "dropout": 0.0,
+            },
+            {
+                "learning_rate": 1e-4,
+                "schedule": "constant",
+                "weight_decay": 0.0,
+                "epochs": 50,
+                "window": 1,
+                "l1": 0.0,
+            },
+        ),
     }
 
     def __init__(
@@ -104,32 +137,38 @@ class SETMIL(BagModel):
         in_dim: int,
         reduced: int = 128,
         pyramid: int | None = 64,
+        join: int | None = None,
         layers: int = 6,
         heads: int = 16,
-        stride: int = 2,
+        stride: int | None = 2,
         canvas: int | None = None,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.stride, self.canvas = stride, canvas
-        width = reduced if pyramid is None else len(PYRAMID) * pyramid
-        self.out_dim = width
-        self.reduce = TokensToToken(in_dim, reduced, WINDOW, dropout)
+        if stride is None:
+            self.reduce = InstanceLinear(in_dim, reduced)
+        else:
+            self.reduce = TokensToToken(in_dim, reduced, WINDOW, dropout)
         self.pyramid = nn.ModuleList(
             TokensToToken(reduced, pyramid, side, dropout) for side in PYRAMID if pyramid
         )
+        width = reduced if pyramid is None else len(PYRAMID) * pyramid
+        self.join = nn.Identity() if join is None else nn.Linear(width, join)
+        self.out_dim = width = join or width
         self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
         self.layers = nn.ModuleList(GridLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and scores [N], the logarithm of a patch's share but a constant."""
-        found = ReducedMap.of(bag, self.name, self._strides(bag), self.canvas)
-        cells = found.gather(bag.features, average=self.canvas is None)  # [M, D]
-        x = self.reduce(cells, found.windows, found.offsets)  # [T, reduced]
+        kernel = 1 if self.stride is None else WINDOW
+        found = ReducedMap.of(bag, self.name, self._strides(bag), kernel, self.canvas)
+        x = self._reduced(bag, found)  # [T, reduced]
         if self.pyramid:
             scales = [t(x, found.around(t.kernel), found.offsets) for t in self.pyramid]
-            x = torch.cat(scales, 1)  # [T, H]
+            x = torch.cat(scales, 1)
+        x = self.join(x)  # [T, H]
         of_class, of_tokens = self._codes(found.tokens)
 
         bags = torch.arange(len(bag) + 1, device=x.device)
@@ -148,7 +187,16 @@ class SETMIL(BagModel):
         scores = share.clamp(min=torch.finfo(share.dtype).tiny).log()
         return Embedding(self.norm(tokens[offsets[:-1]]), scores)
 
+    def _reduced(self, bag: Bag, found: ReducedMap) -> Tensor:
+        """Return the tokens [T, reduced]."""
+        cells = found.gather(bag.features, average=self.canvas is None)  # [M, D]
+        if self.stride is None:
+            return pad(self.reduce(cells), (0, 0, 1, 0))[found.windows[0] + 1]
+        return self.reduce(cells, found.windows, found.offsets)
+
     def _strides(self, bag: Bag) -> list[int]:
+        if self.stride is None:
+            return [1] * len(bag)
         large = LARGE if self.canvas is None else math.inf  # a canvas has its size already
         return [4 if size > large else self.stride for size in bag.sizes]
 
@@ -156,6 +204,6 @@ class SETMIL(BagModel):
         """Return what is added to the class token [H] and to others [T, H], to tell them apart."""
         if self.canvas is None:
             return torch.zeros_like(self.token), grid_sinusoid(tokens[:, 1:], self.out_dim)
-        number = 1 + tokens[:, 1] * reduced_side(self.canvas, self.stride) + tokens[:, 2]
+        number = 1 + tokens[:, 1] * reduced_side(self.canvas, self.stride or 1) + tokens[:, 2]
         codes = sinusoid(torch.cat([number.new_zeros(1), number]), self.out_dim)
         return codes[0].to(self.token.dtype), codes[1:]

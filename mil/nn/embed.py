@@ -6,11 +6,14 @@ from mil.nn.dropout import ReLUDropout
 from mil.nn.instance_linear import InstanceLinear
 
 
-def instance_embedding(in_dim: int, hidden: int | None, dropout: float) -> tuple[nn.Module, int]:
+def instance_embedding(
+    in_dim: int, hidden: int | None, dropout: float, relu: bool = True
+) -> tuple[nn.Module, int]:
     """Return a layer with ReLU and dropout, [N, D] -> [N, hidden], and the width it gives.
 
     Without ``hidden`` instances are left as they are.
     """
     if hidden is None:
         return nn.Identity(), in_dim
-    return nn.Sequential(InstanceLinear(in_dim, hidden), ReLUDropout(dropout)), hidden
+    behind = ReLUDropout(dropout) if relu else nn.Dropout(dropout)
+    return nn.Sequential(InstanceLinear(in_dim, hidden), behind), hidden

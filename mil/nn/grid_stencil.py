@@ -59,24 +59,25 @@ def stencil(x: Tensor, weight: Tensor, windows: Tensor) -> Tensor:
         return _Stencil.apply(x, weight.flatten(1).t().to(x.dtype), windows)
 
 
-def convolution(x: Tensor, weight: Tensor, windows: Tensor) -> Tensor:
-    """Return the convolution [T, A] of cells [M, D].
+def convolution(x: Tensor, weight: Tensor, scale: Tensor, windows: Tensor) -> Tensor:
+    """Return the convolution [T, A] of cells [M, D], with kernels ``weight * scale``.
 
     Parameters
     ----------
     weight : [A, D, k, k].
+    scale : [D, k, k], what the cells are multiplied by at each place of a window.
     windows : [k^2, T], of ``window_cells``.
 
     Notes
     -----
-    Time O(k^2 T D A), memory O(T A): windows are never laid side by side. Products are made in the
-    precision of an autocast, and added up in float32 or better.
+    Time O(k^2 T D A), memory O(T A) and twice the weight: windows are never laid side by side.
+    Products are made in the precision of an autocast, and added up in float32 or better.
     """
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
-        by_place = weight.flatten(2).permute(2, 1, 0).to(dtype)  # [k^2, D, A]
-        return _Convolution.apply(x.to(dtype), by_place, windows)
+        scale = scale.flatten(1).t().to(dtype)  # [k^2, D]
+        return _Convolution.apply(x.to(dtype), weight.to(dtype), scale, windows)
 
 
 def _there(windows: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -109,23 +110,39 @@ class _Stencil(torch.autograd.Function):
 
 
 class _Convolution(torch.autograd.Function):
+    """Cells are scaled, not the weight, which is by far the larger."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, windows: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, windows)
-        y = at_least_single(x.new_zeros(())).new_zeros(windows.shape[1], weight.shape[2])
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, windows: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, scale, windows)
+        y = at_least_single(x.new_zeros(())).new_zeros(windows.shape[1], len(weight))
+        by_place = _by_place(weight)
         for place, window, cell in _there(windows):
-            y.index_add_(0, window, (x[cell] @ weight[place]).to(y.dtype))
+            y.index_add_(0, window, (x[cell] * scale[place] @ by_place[place].t()).to(y.dtype))
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, windows = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, scale, windows = ctx.saved_tensors
         of_x = torch.zeros_like(x, dtype=grad.dtype) if ctx.needs_input_grad[0] else None
-        of_weight = torch.zeros_like(weight)
+        of_scale = torch.zeros_like(scale)
+        by_place = _by_place(weight)  # a place's weight, then its gradient
+        seen = torch.zeros(len(by_place), dtype=torch.bool, device=x.device)
         for place, window, cell in _there(windows):
-            part = grad[window].to(x.dtype)
-            of_weight[place] = x[cell].t() @ part
+            part, cells = grad[window].to(x.dtype), x[cell]
+            back = part @ by_place[place]  # [n, D]
+            torch.mm(part.t(), cells * scale[place], out=by_place[place])
+            of_scale[place] = (cells * back).sum(0)
+            seen[place] = True
             if of_x is not None:
-                of_x.index_add_(0, cell, (part @ weight[place].t()).to(grad.dtype))
-        return None if of_x is None else of_x.to(x.dtype), of_weight, None
+                of_x.index_add_(0, cell, (back * scale[place]).to(grad.dtype))
+        by_place[~seen] = 0
+        of_weight = by_place.flatten(1).t().contiguous().view_as(weight)
+        return None if of_x is None else of_x.to(x.dtype), of_weight, of_scale, None
+
+
+def _by_place(weight: Tensor) -> Tensor:
+    """Return a copy [k^2, A, D] of a weight [A, D, k, k]."""
+    places = weight.flatten(2).flatten(0, 1).t()  # [k^2, A D]
+    return places.clone(memory_format=torch.contiguous_format).view(-1, *weight.shape[:2])

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
+from mil.nn.recompute import recomputed_in_runs
 from mil.nn.segments import at_least_single
 from mil.nn.self_attention import merge_heads, refuse_broken_heads, split_heads
 from mil.problems import InputError
@@ -70,6 +72,7 @@ class NystromAttention(nn.Module):
     start : of Z, ``per_matrix`` or ``global``: norms of each head's A_2, or the largest of a bag's.
     mask_padding : leave it out.
     fixed_landmarks : have m landmarks in small bags too.
+    project : have O and o, a linear layer; without, the heads are just put side by side.
 
     Shapes
     ------
@@ -92,6 +95,7 @@ class NystromAttention(nn.Module):
         start: str = "per_matrix",
         mask_padding: bool = True,
         fixed_landmarks: bool = False,
+        project: bool = True,
     ) -> None:
         super().__init__()
         refuse_broken_heads(width, heads)
@@ -106,13 +110,22 @@ class NystromAttention(nn.Module):
             self.residual = SequenceResidual(heads, kernel)
         elif residual == "heads":
             self.residual = HeadsResidual(heads, width // heads, kernel)
-        self.out = nn.Linear(width, width)
+        self.out = nn.Linear(width, width) if project else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return what each instance hears [N, H]."""
         bags = self.qkv(x).split(offsets.diff().tolist())
         return self.dropout(self.out(torch.cat([self._attend(qkv) for qkv in bags])))
+
+    def in_stages(self, x: Tensor, offsets: Tensor) -> Tensor:
+        """Return what ``forward`` does, but for rounding; what is kept for the gradient is x.
+
+        The backward pass makes keys and values of a bag anew, then queries a run at a time.
+        Landmarks are linear in x as queries and keys are, and are made of the means of its runs.
+        """
+        bags = x.split(offsets.diff().tolist())
+        return self.dropout(self.out(torch.cat([self._attend_in_stages(bag) for bag in bags])))
 
     @torch.no_grad()
     def row(self, x: Tensor, offsets: Tensor, query: int) -> Tensor:
@@ -126,15 +139,18 @@ class NystromAttention(nn.Module):
         return torch.cat([self._row(qkv, query) for qkv in bags])
 
     def _landmarks(self, qkv: Tensor) -> Landmarks:
-        n = len(qkv)
-        m = self.landmarks if self.fixed else min(self.landmarks, n)
-        length = -(-n // m)
-        padding = m * length - n  # in front of the first instance
+        length, padding = self._runs(len(qkv))
         q, k, v = split_heads(qkv, self.heads)  # [1, h, n, d]
         q_mean, k_mean = (self._means(x, length, padding) for x in (q, k))
         if not self.mask_padding:
             k, v = (pad(x, (0, 0, padding, 0)) for x in (k, v))
         return Landmarks(q, k, v, q_mean, k_mean)
+
+    def _runs(self, n: int) -> tuple[int, int]:
+        """Return the length of runs of n instances, and what is missing of the first ones."""
+        m = self.landmarks if self.fixed else min(self.landmarks, n)
+        length = -(-n // m)
+        return length, m * length - n
 
     def _means(self, x: Tensor, length: int, padding: int) -> Tensor:
         """Return the means [1, h, m, d] of runs of x [1, h, n, d] behind so much padding."""
@@ -148,13 +164,45 @@ class NystromAttention(nn.Module):
 
     def _attend(self, qkv: Tensor) -> Tensor:
         bag = self._landmarks(qkv)
-        heard = scaled_dot_product_attention(bag.q_mean, bag.k, bag.v)  # [1, h, m, d]
-        with torch.autocast(qkv.device.type, enabled=False):
-            heard = (self._inverse(bag) @ at_least_single(heard)).to(qkv.dtype)
-        y = scaled_dot_product_attention(bag.q, bag.k_mean, heard)  # [1, h, n, d]
+        y = scaled_dot_product_attention(bag.q, bag.k_mean, self._heard(bag))  # [1, h, n, d]
         if self.residual is not None:
             y = y + self.residual(bag.v)[:, :, -len(qkv) :]
         return merge_heads(y)
+
+    def _heard(self, bag: Landmarks) -> Tensor:
+        """Return what the landmarks hear, [1, h, m, d], times Z."""
+        heard = scaled_dot_product_attention(bag.q_mean, bag.k, bag.v)
+        with torch.autocast(heard.device.type, enabled=False):
+            return (self._inverse(bag) @ at_least_single(heard)).to(heard.dtype)
+
+    def _attend_in_stages(self, x: Tensor) -> Tensor:
+        k_mean, heard, *residual = checkpoint(self._read, x, use_reentrant=False)
+        of_query = self.qkv.weight.chunk(3)[0]
+
+        def answer(x: Tensor) -> Tensor:
+            q = self._split(linear(x, of_query))
+            return merge_heads(scaled_dot_product_attention(q, k_mean, heard))
+
+        y = recomputed_in_runs(answer, x)  # [n, H]
+        return y + residual[0] if residual else y
+
+    def _read(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return keys of landmarks, what landmarks hear, and the residual [n, H] if there is one."""
+        of_query, of_key, of_value = self.qkv.weight.chunk(3)
+        length, padding = self._runs(len(x))
+        means = self._means(x[None, None], length, padding)[0, 0]  # [m, H]
+        q_mean, k_mean = (self._split(linear(means, w)) for w in (of_query, of_key))
+        k, v = (self._split(linear(x, w)) for w in (of_key, of_value))
+        if not self.mask_padding:
+            k, v = (pad(each, (0, 0, padding, 0)) for each in (k, v))
+        heard = self._heard(Landmarks(None, k, v, q_mean, k_mean))
+        if self.residual is None:
+            return k_mean, heard
+        return k_mean, heard, merge_heads(self.residual(v)[:, :, -len(x) :])
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Return heads [1, h, n, d] of [n, H]."""
+        return x.view(1, len(x), self.heads, -1).transpose(1, 2)
 
     def _row(self, qkv: Tensor, query: int) -> Tensor:
         bag = self._landmarks(at_least_single(qkv))

@@ -8,6 +8,8 @@ from torch.utils.checkpoint import checkpoint
 
 LARGE = 20_000
 """Instances from which on a step keeps its inputs only (Chen et al., 2016, arXiv 1604.06174)."""
+RUN = 8_192
+"""Instances that a step which takes each by itself works on at a time, then."""
 
 
 def recomputed(step: Callable[..., Tensor], x: Tensor, *others: object, wide: int = 1) -> Tensor:
@@ -20,3 +22,15 @@ def recomputed(step: Callable[..., Tensor], x: Tensor, *others: object, wide: in
     if torch.is_grad_enabled() and len(x) * wide > LARGE:
         return checkpoint(step, x, *others, use_reentrant=False)
     return step(x, *others)
+
+
+def recomputed_in_runs(step: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """Return ``step(*rows)`` of a step that takes every row [N, ...] by itself.
+
+    For more than ``LARGE`` rows it goes in runs, and what the backward pass makes anew is only
+    there for one run at a time.
+    """
+    if torch.is_grad_enabled() and len(rows[0]) > LARGE:
+        runs = zip(*(each.split(RUN) for each in rows), strict=True)
+        return torch.cat([checkpoint(step, *run, use_reentrant=False) for run in runs])
+    return step(*rows)

@@ -10,9 +10,6 @@ from mil.bags import Bag
 from mil.nn.grid_positions import grid_positions
 from mil.nn.grid_stencil import window_cells
 
-WINDOW = 5
-"""Side of the windows by which maps are reduced."""
-
 
 @dataclass(frozen=True)
 class ReducedMap:
@@ -21,7 +18,7 @@ class ReducedMap:
     Shapes
     ------
     cell [N]: of every instance, from 0 to M - 1, or -1 if it lies outside of a canvas. tokens
-    [T, 3]: bag, row and column on the reduced map. offsets [B + 1] of the tokens. windows [25, T]:
+    [T, 3]: bag, row and column on the reduced map. offsets [B + 1] of the tokens. windows [k^2, T]:
     cells that each token sees, see ``window_cells``.
 
     Attributes
@@ -36,12 +33,15 @@ class ReducedMap:
     windows: Tensor
 
     @classmethod
-    def of(cls, bag: Bag, model: str, strides: list[int], canvas: int | None) -> "ReducedMap":
+    def of(
+        cls, bag: Bag, model: str, strides: list[int], kernel: int, canvas: int | None
+    ) -> "ReducedMap":
         """Return the maps of bags, each reduced by a stride of its own, at most 4.
 
         Parameters
         ----------
         model : who reads them, for errors.
+        kernel : odd side k of the windows that become tokens.
         canvas : tokens are all those of a map with so many rows and columns, and what lies outside
             is left out; None: only those nearest to an instance.
         """
@@ -58,7 +58,7 @@ class ReducedMap:
                 centres = torch.cartesian_prod(side, side)
             taken, place = own[inside].unique(dim=0, return_inverse=True)
             cell.append(own.new_full((len(own),), -1).masked_scatter(inside, place + cells))
-            seen = window_cells(_of_bag(taken), _of_bag(centres), WINDOW, stride)
+            seen = window_cells(_of_bag(taken), _of_bag(centres), kernel, stride)
             windows.append(torch.where(seen >= 0, seen + cells, -1))
             tokens.append(_of_bag(centres, number))
             cells += len(taken)
@@ -84,7 +84,7 @@ class ReducedMap:
 
     def shares(self, values: Tensor) -> Tensor:
         """Divide values [T] of tokens evenly among the instances of their windows: [N]."""
-        there = self.windows >= 0  # [25, T]
+        there = self.windows >= 0  # [k^2, T]
         count = (self.counts()[self.windows.clamp(min=0)] * there).sum(0)  # [T], of instances
         each = (values / count.clamp(min=1)).expand_as(there)[there]
         share = values.new_zeros(self.cells).index_add(0, self.windows[there], each)  # [M]

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu, relu
 
-from mil.problems import InputError
+from mil.nn.self_attention import refuse_broken_heads
+
+ACTIVATIONS = {"gelu": gelu, "relu": relu}
 
 
 class Steps(NamedTuple):
@@ -13,11 +16,13 @@ class Steps(NamedTuple):
 
     Shapes
     ------
-    q, k, v [B, h, T, H/h]; attention [B, h, T, T]: weights after the softmax; heard [B, T, H]:
-    joined heads; projected, u, hidden and moved: see ``TokenBlock``; y [B, T, H]: the result.
+    q, k, v [B, h, T, I/h] of a block I wide inside; attention [B, h, T, T]: weights after the
+    softmax; heard [B, T, I]: joined heads; entered, projected, u, hidden, moved and inside: see
+    ``TokenBlock``; y [B, T, H]: the result.
     """
 
     x: Tensor
+    entered: Tensor
     normed: Tensor
     q: Tensor
     k: Tensor
@@ -29,6 +34,7 @@ class Steps(NamedTuple):
     normed_u: Tensor
     hidden: Tensor
     moved: Tensor
+    inside: Tensor
     y: Tensor
 
 
@@ -37,49 +43,78 @@ class TokenBlock(nn.Module):
 
     .. math::
 
-        u = x + P\, \mathrm{heard}(\mathrm{LN}(x)), \qquad
-        y = u + W_2\, \mathrm{GELU}(W_1 \mathrm{LN}(u))
+        u = E x + P\, \mathrm{heard}(\mathrm{LN}(x)), \qquad
+        y = L\, (u + W_2\, \mathrm{GELU}(W_1 \mathrm{LN}(u)))
 
-    q, k and v have no bias; their rows in one weight are q, then k, then v, head after head.
+    q, k and v have no bias; their rows in one weight are q, then k, then v, head after head. E and
+    L are linear layers where the block is of another width inside, else nothing.
 
     Parameters
     ----------
     width : H.
-    heads : of the attention; they divide H.
-    ratio : W_1 is so many times as wide as H.
+    heads : of the attention; they divide I.
+    inner : width I inside; None: H.
+    ratio : W_1 is so many times as wide as I.
+    activation : between W_1 and W_2, ``gelu`` or ``relu``.
 
     Raises
     ------
     mil.problems.InputError : ``heads`` do not divide the width.
     """
 
-    def __init__(self, width: int, heads: int, ratio: int = 2) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int | None = None,
+        ratio: int = 2,
+        activation: str = "gelu",
+    ) -> None:
         super().__init__()
-        if width % heads:
-            raise InputError([f"the width {width} must be a multiple of the heads, {heads}."])
+        same, inner = inner in (None, width), inner or width
+        refuse_broken_heads(inner, heads)
         self.heads = heads
+        self.enter = nn.Identity() if same else nn.Linear(width, inner)
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.project = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.first = nn.Linear(width, ratio * width)
-        self.second = nn.Linear(ratio * width, width)
+        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.project = nn.Linear(inner, inner)
+        self.norm2 = nn.LayerNorm(inner, eps=1e-6)
+        self.first = nn.Linear(inner, ratio * inner)
+        self.activation = ACTIVATIONS[activation]
+        self.second = nn.Linear(ratio * inner, inner)
+        self.leave = nn.Identity() if same else nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Steps:
         """Return all steps; ``y`` [B, T, H] is the result."""
-        bags, tokens, width = x.shape
-        normed = self.norm1(x)
+        bags, tokens, _ = x.shape
+        entered, normed = self.enter(x), self.norm1(x)
         joined = self.qkv(normed).view(bags, tokens, 3, self.heads, -1)
         q, k, v = joined.permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
         attention = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(-1)
-        heard = (attention @ v).transpose(1, 2).reshape(bags, tokens, width)
+        heard = (attention @ v).transpose(1, 2).reshape(bags, tokens, -1)
         projected = self.project(heard)
-        u = x + projected
+        u = entered + projected
         normed_u = self.norm2(u)
-        hidden = torch.nn.functional.gelu(self.first(normed_u))
+        hidden = self.activation(self.first(normed_u))
         moved = self.second(hidden)
+        inside = u + moved
+        y = self.leave(inside)
         return Steps(
-            x, normed, q, k, v, attention, heard, projected, u, normed_u, hidden, moved, u + moved
+            x,
+            entered,
+            normed,
+            q,
+            k,
+            v,
+            attention,
+            heard,
+            projected,
+            u,
+            normed_u,
+            hidden,
+            moved,
+            inside,
+            y,
         )
 
 

@@ -69,16 +69,17 @@ class TokensToToken(nn.Module):
     def project(self, x: Tensor, windows: Tensor) -> Tensor:
         """Return q, k and v [T, 3 A]: W LN(u)."""
         size = self.norm.weight.numel()
-        weight = self.qkv.weight * self.norm.weight  # [3 A, C k^2]
-        kernel = weight.view(len(weight), -1, self.kernel, self.kernel)
-        image = convolution(x, kernel, windows)  # [T, 3 A]
+        kernel = self.qkv.weight.view(len(self.qkv.weight), -1, self.kernel, self.kernel)
+        image = convolution(x, kernel, self.norm.weight.view(kernel.shape[1:]), windows)  # [T, 3 A]
+        with torch.autocast(x.device.type, enabled=False):
+            # Both products at once: the gradient of each by W is as large as W.
+            total, shift = torch.stack([self.norm.weight, self.norm.bias]) @ self.qkv.weight.t()
         # In double precision, since the variance is the small difference of two sums.
         mean = _box(x.sum(1, dtype=torch.float64), windows) / size
         variance = _box(x.square().sum(1, dtype=torch.float64), windows) / size - mean.square()
         spread = (variance.clamp(min=0) + self.norm.eps).sqrt()
         mean, spread = (each.to(image.dtype).unsqueeze(1) for each in (mean, spread))
-        shift = self.qkv.weight @ self.norm.bias
-        return (image - mean * weight.sum(1)) / spread + shift
+        return (image - mean * total) / spread + shift
 
 
 def _box(values: Tensor, windows: Tensor) -> Tensor:

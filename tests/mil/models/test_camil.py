@@ -145,8 +145,8 @@ def test_value_is_of_the_instance_not_of_its_context(model):
     bag = example_bag(30)
     h, t = torch.randn(30, 16), torch.randn(30, 16)
     graph = model._graph(bag, bag_cells(bag, "camil"))
-    m = model._fuse(t, h, bag.offsets, graph)
     share = model.neighbour_scores(t, graph).softmax(0).unsqueeze(1)
+    m = model._fuse(t, h, share[:, 0])
     local = share * (h @ model.value.weight.T + model.value.bias)
     torch.testing.assert_close(m, local.sigmoid() * local + (1 - local.sigmoid()) * t)
 
@@ -162,6 +162,9 @@ def test_recomputation_changes_nothing(model, monkeypatch):
     gradients = []
     for large in (10, 1000):
         monkeypatch.setattr("mil.nn.recompute.LARGE", large)
+        monkeypatch.setattr("mil.models.camil.LARGE", large)
+        monkeypatch.setattr("mil.models.camil.CHANNELS", 3)
+        monkeypatch.setattr("mil.nn.recompute.RUN", 7)
         model.zero_grad()
         model(example_bag(30)).vector.square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters()])

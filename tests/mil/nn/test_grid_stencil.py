@@ -37,24 +37,35 @@ def test_stencil_is_a_depthwise_convolution(kernel):
 def test_convolution_is_that_of_the_whole_map(kernel, stride):
     maps, cells, x = scene()
     weight = torch.randn(4, 3, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    scale = torch.randn(3, kernel, kernel, dtype=torch.float64, requires_grad=True)
     x.requires_grad_(), maps.requires_grad_()
-    whole = conv2d(maps, weight, padding=kernel // 2, stride=stride)
+    whole = conv2d(maps, weight * scale, padding=kernel // 2, stride=stride)
     centres = torch.ones_like(whole[:, 0]).nonzero()  # all of them
-    y = convolution(x, weight, window_cells(cells, centres, kernel, stride))
+    y = convolution(x, weight, scale, window_cells(cells, centres, kernel, stride))
     expected = whole.permute(0, 2, 3, 1).reshape(len(centres), 4)
     torch.testing.assert_close(y, expected)
-    found = torch.autograd.grad(y.square().sum(), (x, weight))
-    of_map, of_weight = torch.autograd.grad(expected.square().sum(), (maps, weight))
+    found = torch.autograd.grad(y.square().sum(), (x, weight, scale))
+    of_map, *others = torch.autograd.grad(expected.square().sum(), (maps, weight, scale))
     torch.testing.assert_close(found[0], of_map[cells[:, 0], :, cells[:, 1], cells[:, 2]])
-    torch.testing.assert_close(found[1], of_weight)
+    torch.testing.assert_close(found[1:], tuple(others))
+
+
+def test_a_place_that_no_window_has_learns_nothing():
+    """A single cell: the weight of all places but the middle has no gradient."""
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    windows = window_cells(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 3).long(), 3)
+    convolution(torch.ones(1, 3), weight, torch.ones(3, 3, 3), windows).sum().backward()
+    middle = torch.zeros(3, 3)
+    middle[1, 1] = 1
+    torch.testing.assert_close(weight.grad, middle.expand(4, 3, 3, 3))
 
 
 def test_half_precision_is_added_up_in_single():
     _, cells, x = scene(width=16)
     windows = window_cells(cells, cells, 3)
-    weight = torch.randn(8, 16, 3, 3)
-    exact = convolution(x.float(), weight, windows)
+    weight, scale = torch.randn(8, 16, 3, 3), torch.ones(16, 3, 3)
+    exact = convolution(x.float(), weight, scale, windows)
     with torch.autocast("cpu", torch.bfloat16):
-        low = convolution(x.float(), weight, windows)
+        low = convolution(x.float(), weight, scale, windows)
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, exact, rtol=0.05, atol=0.2)
