@@ -15,6 +15,8 @@ from mil.nn.dropout import ReLUDropout
 from mil.nn.genconv import GENConv, incoming
 from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
+from mil.nn.recompute import recomputed
+from mil.nn.segments import segment_softmax, weighted_sum
 
 EDGES = {"spatial": "edge_index", "latent": "edge_latent"}
 DIRECTIONS = ("reverse_knn", "symmetric")
@@ -116,13 +118,18 @@ class PatchGCN(BagModel):
         edges = incoming(edges, len(bag.features))
         x = self.fc(bag.features)  # [N, hidden]
         first, *others = self.convs
-        layers = [x, first(x, edges)]
+        layers = [x, recomputed(first, x, edges)]
         for conv, norm in zip(others, self.norms, strict=True):
-            along = partial(conv, edges=edges)
-            layers.append(deepgcn_layer(layers[-1], along, norm, self.block, self.drop))
-        h = self.phi(torch.cat(layers, 1))  # [N, H]
-        vector, scores = self.pool(h, bag.offsets)  # [B, H], [N]
-        return Embedding(self.after_pooling(vector), scores, pooled=h)
+            rest = partial(conv, edges=edges), norm, self.block, self.drop
+            layers.append(recomputed(deepgcn_layer, layers[-1], *rest))
+        h = recomputed(self._joined, *layers)  # [N, H]
+        scores = recomputed(self.pool.raw, h)  # [N]
+        average = weighted_sum(segment_softmax(scores, bag.offsets), h, bag.offsets)  # [B, H]
+        return Embedding(self.after_pooling(average), scores, pooled=h)
+
+    def _joined(self, *layers: Tensor) -> Tensor:
+        """Return h [N, H]; what all layers are side by side lives no longer than here."""
+        return self.phi(torch.cat(layers, 1))
 
     def after_pooling(self, average: Tensor) -> Tensor:
         """Return the vector [B, H] of the attention's average [B, out]."""
