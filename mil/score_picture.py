@@ -17,6 +17,7 @@ def draw_scores(
     attention: np.ndarray | None = None,
     contribution: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
     towards: str = "risk",
     thumbnail: str | Path | None = None,
     extent: tuple[float, float] | None = None,
@@ -32,9 +33,11 @@ def draw_scores(
     path : JPEG to write.
     coords : ``[N, 2]`` top-left corners x, y of the instances, level-0 pixels or any other unit.
     footprint : side of an instance in that unit.
-    attention : ``[N]``, coloured by percentile.
+    attention : ``[N]``, coloured by percentile within the slide.
     contribution : ``[N]``, coloured around 0, see ``mil.contributions``.
     labels : ``[N]``, 1, 0, or -1 for unknown.
+    reference : ``[M]`` scores of other slides, among which the percentile of the attention is
+        taken; for what is comparable between slides, as raw scores are.
     towards : what the contributions are to, ``risk`` or the name of a class.
     thumbnail : picture of the whole slide, to lie under the scores; it begins at 0, 0. Without one
         they are drawn on a canvas.
@@ -53,7 +56,7 @@ def draw_scores(
     given = {name: np.asarray(value) for name, value in given.items() if value is not None}
     _check(given, coords, thumbnail, extent)
     colour = {
-        "attention": attention_map,
+        "attention": lambda value: attention_map(value, reference=reference),
         "contribution": lambda value: contribution_map(value, towards),
         "labels": label_map,
     }
