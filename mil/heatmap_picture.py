@@ -18,6 +18,7 @@ OPACITY = 0.6
 GLASS = 235  # grey under the colour bar and where there is no picture, as under the patches
 SIDE, GAP, HEAD, CAPTION, FOOT = 540, 16, 68, 46, 60  # pixels
 DPI = 100
+DRAWN = "magenta"  # in no colour map here, and in no stain
 QUALITY = 82
 LEAST_WIDTH = 2 * SIDE  # for the title and the captions
 
@@ -37,6 +38,7 @@ class Panel:
     mpp : um per level-0 pixel, None where unknown.
     maps : what is drawn over it, a column each; the same for all panels of a picture.
     caption : lines above the row.
+    annotations : ``[K, 2]`` rings that somebody drew on the slide, level-0 pixels.
     """
 
     thumbnail: Path | None
@@ -47,6 +49,7 @@ class Panel:
     mpp: float | None
     maps: tuple[ScoreMap, ...]
     caption: str
+    annotations: tuple[np.ndarray, ...] = ()
 
 
 def draw_panels(title: str, panels: Sequence[Panel], path: str | Path, side: int = SIDE) -> None:
@@ -94,7 +97,10 @@ def _row(page: "_Page", panel: Panel, picture: np.ndarray, columns: list[int], t
     for axes in shown[len(alone) :]:
         if panel.tissue is not None:
             _outline(axes, panel, width, rows)
+    scale = np.array([width, rows]) / panel.extent
     for axes in shown:
+        for ring in panel.annotations:
+            axes.plot(*(ring * scale).T, color=DRAWN, linewidth=1.2)
         axes.set(xlim=(0, width), ylim=(rows, 0))
     if panel.mpp:
         _scale_bar(shown[0], panel, width, rows)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mil.annotations import read_outlines
 from mil.heatmap_picture import SIDE, Panel, draw_panels
 from mil.problems import InputError
 from mil.score_maps import attention_map, contribution_map, label_map
@@ -18,6 +19,7 @@ def draw_scores(
     contribution: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     reference: np.ndarray | None = None,
+    annotations: str | Path | None = None,
     towards: str = "risk",
     thumbnail: str | Path | None = None,
     extent: tuple[float, float] | None = None,
@@ -38,6 +40,7 @@ def draw_scores(
     labels : ``[N]``, 1, 0, or -1 for unknown.
     reference : ``[M]`` scores of other slides, among which the percentile of the attention is
         taken; for what is comparable between slides, as raw scores are.
+    annotations : GeoJSON of outlines to draw on it, in the unit of the coordinates.
     towards : what the contributions are to, ``risk`` or the name of a class.
     thumbnail : picture of the whole slide, to lie under the scores; it begins at 0, 0. Without one
         they are drawn on a canvas.
@@ -60,8 +63,10 @@ def draw_scores(
         "contribution": lambda value: contribution_map(value, towards),
         "labels": label_map,
     }
+    rings = () if annotations is None else read_outlines(annotations)
     if thumbnail is None:
         corner = coords.min(axis=0)
+        rings = tuple(ring - corner for ring in rings)
         coords, extent = coords - corner, tuple(coords.max(axis=0) - corner + footprint)
     panel = Panel(
         thumbnail=None if thumbnail is None else Path(thumbnail),
@@ -72,6 +77,7 @@ def draw_scores(
         mpp=mpp,
         maps=tuple(colour[name](value) for name, value in given.items()),
         caption=caption,
+        annotations=rings,
     )
     draw_panels(title, [panel], path, side)
 
