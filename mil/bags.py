@@ -1,6 +1,6 @@
 """The bag: all instances of a patient, or of several patients packed one behind the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -93,10 +93,15 @@ class Bag:
 
     def to(self, device: torch.device | str) -> "Bag":
         """Return the bag with all its tensors on ``device``."""
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
-        }
-        return replace(self, **moved)
+        return self._with(lambda value: value.to(device))
+
+    def pin_memory(self) -> "Bag":
+        """Return the bag in memory that a GPU reads from; ``DataLoader(pin_memory=True)`` asks."""
+        return self._with(lambda value: value.pin_memory())
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Bag":
+        tensors = {name: value for name, value in vars(self).items() if torch.is_tensor(value)}
+        return replace(self, **{name: change(value) for name, value in tensors.items()})
 
     def regions(self) -> Tensor:
         """Return the offsets [B + 1] of the bags in regions of sixteen rows.

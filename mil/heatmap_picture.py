@@ -38,7 +38,7 @@ class Panel:
     mpp : um per level-0 pixel, None where unknown.
     maps : what is drawn over it, a column each; the same for all panels of a picture.
     caption : lines above the row.
-    annotated : outlines (GeoJSON) of annotated regions, None where there are none.
+    annotations : ``[K, 2]`` rings that somebody drew on the slide, level-0 pixels.
     """
 
     thumbnail: Path | None
@@ -49,7 +49,7 @@ class Panel:
     mpp: float | None
     maps: tuple[ScoreMap, ...]
     caption: str
-    annotated: Path | None = None
+    annotations: tuple[np.ndarray, ...] = ()
 
 
 def draw_panels(title: str, panels: Sequence[Panel], path: str | Path, side: int = SIDE) -> None:
@@ -96,10 +96,9 @@ def _row(page: "_Page", panel: Panel, picture: np.ndarray, columns: list[int], t
     ]
     for axes in shown[len(alone) :]:
         if panel.tissue is not None:
-            _outline(axes, panel, _rings(panel.tissue, "Tissue"), picture, "black", 0.8)
+            _outline(axes, panel, _tissue(panel.tissue), picture, "black", 0.8)
     for axes in shown:
-        if panel.annotated is not None:
-            _outline(axes, panel, _rings(panel.annotated, "Annotated"), picture, ANNOTATED, 1.3)
+        _outline(axes, panel, panel.annotations, picture, ANNOTATED, 1.3)
         axes.set(xlim=(0, width), ylim=(rows, 0))
     if panel.mpp:
         _scale_bar(shown[0], panel, width, rows)
@@ -195,12 +194,12 @@ def _fitted(panel: Panel, side: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=how)
 
 
-def _rings(path: Path, kind: str) -> list[np.ndarray]:
-    """Return the rings [n, 2] of a class in a GeoJSON file."""
+def _tissue(path: Path) -> list[np.ndarray]:
+    """Return the rings [n, 2] of the tissue of a slide."""
     return [
         np.array(ring)
         for feature in json.loads(path.read_text())["features"]
-        if feature["properties"]["classification"]["name"] == kind
+        if feature["properties"]["classification"]["name"] == "Tissue"
         for ring in feature["geometry"]["coordinates"]
     ]
 

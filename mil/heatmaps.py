@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from mil.annotations import read_outlines
 from mil.follow_up import read_follow_up
 from mil.heatmap_picture import Panel, draw_message, draw_panels
 from mil.labelled.known_labels import with_labels
@@ -145,7 +146,7 @@ def _draw(
         return
     annotated = {path.stem: path for path in map(Path, annotations) if read_outcome(path).ok}
     panels = [_panel(patient, table, Path(root), annotated) for patient in chosen]
-    if not any(panel.annotated for panel in panels):
+    if not any(panel.annotations for panel in panels):
         panels = [replace(panel, maps=panel.maps[:-1]) for panel in panels]  # all are unknown
     who = f"slides of {len(panels)} {kind}s" if len(panels) > 1 else f"slide of a {kind}"
     draw_panels(f"{name}: {who}", panels, heatmaps)
@@ -236,7 +237,7 @@ def _panel(
         mpp=_known_mpp(attributes),
         maps=score_maps(scores[slide], labels),
         caption="\n".join(_caption(patient, slide, several)),
-        annotated=annotated.get(slide),
+        annotations=read_outlines(annotated[slide]) if slide in annotated else (),
     )
 
 

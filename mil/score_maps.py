@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.colors import Colormap, ListedColormap
-from scipy.stats import rankdata
 
 from mil.slide_scores import ATTENTION, SlideScores
 
@@ -41,20 +40,32 @@ class ScoreMap:
     legend: str
 
 
-def percentile_within(attention: np.ndarray) -> np.ndarray:
-    """Return the percentile of each value among all, ``[N]`` in 0-100; equal values share one."""
-    return 100 * (rankdata(attention) - 0.5) / len(attention)
+def percentile_within(attention: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+    """Return the percentile of each value, ``[N]`` in 0-100; equal values share one.
+
+    Parameters
+    ----------
+    attention : ``[N]``.
+    reference : ``[M]``, the values among which it is; None: among the attention itself.
+    """
+    ordered = np.sort(attention if reference is None else reference)
+    below, upto = (np.searchsorted(ordered, attention, side) for side in ("left", "right"))
+    return 100 * ((below + upto) / 2) / len(ordered)
 
 
-def attention_map(attention: np.ndarray, kind: str = ATTENTION) -> ScoreMap:
-    """Colour attention, ``[N]``, by its percentile within the slide.
+def attention_map(
+    attention: np.ndarray, kind: str = ATTENTION, reference: np.ndarray | None = None
+) -> ScoreMap:
+    """Colour attention, ``[N]``, by its percentile within the slide or among a ``reference``.
 
-    It has no sign and no unit, and its size falls with the number of patches, so that only the
-    order can be compared. The same holds of evidence.
+    It has no sign and no unit, and its size falls with the number of patches, so that within a
+    slide only the order can be compared. The same holds of evidence, whose size does not fall:
+    against a reference a slide may be high or low as a whole.
     """
     what = "attention" if kind == ATTENTION else "score"
-    place = percentile_within(attention) / 100
-    return ScoreMap(what, place, ORDERED, ("0", "50", "100"), f"{what} percentile within slide")
+    place = percentile_within(attention, reference) / 100
+    among = "within slide" if reference is None else "among the reference"
+    return ScoreMap(what, place, ORDERED, ("0", "50", "100"), f"{what} percentile {among}")
 
 
 def contribution_map(contribution: np.ndarray, towards: str = "risk") -> ScoreMap:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mil.annotations import read_outlines
 from mil.heatmap_picture import SIDE, Panel, draw_panels
 from mil.problems import InputError
 from mil.score_maps import attention_map, contribution_map, label_map, uncertainty_map
@@ -18,6 +19,8 @@ def draw_scores(
     contribution: np.ndarray | None = None,
     uncertainty: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
+    annotations: str | Path | None = None,
     towards: str = "risk",
     thumbnail: str | Path | None = None,
     extent: tuple[float, float] | None = None,
@@ -33,10 +36,13 @@ def draw_scores(
     path : JPEG to write.
     coords : ``[N, 2]`` top-left corners x, y of the instances, level-0 pixels or any other unit.
     footprint : side of an instance in that unit.
-    attention : ``[N]``, coloured by percentile.
+    attention : ``[N]``, coloured by percentile within the slide.
     contribution : ``[N]``, coloured around 0, see ``mil.contributions``.
     uncertainty : ``[N]``, e.g. ``Embedding.spread()`` of random attention divided by the attention.
     labels : ``[N]``, 1, 0, or -1 for unknown.
+    reference : ``[M]`` scores of other slides, among which the percentile of the attention is
+        taken; for what is comparable between slides, as raw scores are.
+    annotations : GeoJSON of outlines to draw on it, in the unit of the coordinates.
     towards : what the contributions are to, ``risk`` or the name of a class.
     thumbnail : picture of the whole slide, to lie under the scores; it begins at 0, 0. Without one
         they are drawn on a canvas.
@@ -60,13 +66,15 @@ def draw_scores(
     given = {name: np.asarray(value) for name, value in given.items() if value is not None}
     _check(given, coords, thumbnail, extent)
     colour = {
-        "attention": attention_map,
+        "attention": lambda value: attention_map(value, reference=reference),
         "contribution": lambda value: contribution_map(value, towards),
         "uncertainty": uncertainty_map,
         "labels": label_map,
     }
+    rings = () if annotations is None else read_outlines(annotations)
     if thumbnail is None:
         corner = coords.min(axis=0)
+        rings = tuple(ring - corner for ring in rings)
         coords, extent = coords - corner, tuple(coords.max(axis=0) - corner + footprint)
     panel = Panel(
         thumbnail=None if thumbnail is None else Path(thumbnail),
@@ -77,6 +85,7 @@ def draw_scores(
         mpp=mpp,
         maps=tuple(colour[name](value) for name, value in given.items()),
         caption=caption,
+        annotations=rings,
     )
     draw_panels(title, [panel], path, side)
 

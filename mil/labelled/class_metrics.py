@@ -123,17 +123,25 @@ def f1(truth: ArrayLike, predicted: ArrayLike, counts: Floats, classes: int) -> 
     return each[:, 1] if classes == 2 else each.mean(1)
 
 
-def kappa(truth: ArrayLike, predicted: ArrayLike, counts: Floats, classes: int) -> Floats:
-    r"""Return Cohen's kappa with quadratic weights, :math:`1 - \sum w o / \sum w e`.
+def kappa(
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    counts: Floats,
+    classes: int,
+    quadratic: bool = True,
+) -> Floats:
+    r"""Return Cohen's kappa, :math:`1 - \sum w o / \sum w e`.
 
     o is the table of observed pairs, e that of independent ones, w the squared distance of grades
-    (Cohen, Psychological Bulletin 1968).
+    (Cohen, Psychological Bulletin 1968) or, of classes without an order, 1 for all that differ.
     """
     table = confusion(truth, predicted, counts, classes)
     n = table.sum((1, 2))
     expected = table.sum(2)[:, :, None] * table.sum(1)[:, None, :] / np.maximum(n, 1)[:, None, None]
     grade = np.arange(classes)
     weight = (grade[:, None] - grade[None]) ** 2
+    if not quadratic:
+        weight = np.minimum(weight, 1)
     return 1 - ratio((weight * table).sum((1, 2)), (weight * expected).sum((1, 2)))
 
 

@@ -82,6 +82,8 @@ def _measures(folds: Sequence[LabelFold], task: LabelTask) -> dict[str, Measure]
     found |= {name: of_decisions(metric) for name, metric in DECISIONS.items()}
     if task.score == "kappa":
         found["kappa"] = of_decisions(of_classes.kappa)
+    else:
+        found["cohen_kappa"] = of_decisions(partial(of_classes.kappa, quadratic=False))
     if len(task.names) == 2 and len(task.columns) == 1:
         found["sensitivity"] = of_decisions(partial(_recall, of=1))
         found["specificity"] = of_decisions(partial(_recall, of=0))

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mil.nn.adjacency import Adjacency
-from mil.nn.recompute import recomputed
 from mil.nn.segments import segment_softmax, segment_sum
 
 EPSILON = 1e-7
@@ -53,7 +52,7 @@ class GENConv(nn.Module):
     def forward(self, x: Tensor, graph: Adjacency) -> Tensor:
         """Return the nodes [N, H] after one round of messages."""
         messages = x.relu().to(self.t.dtype) + EPSILON  # [N, H]; never half precision
-        return recomputed(self.mlp, x + softmax_aggregate(messages, self.t, graph))
+        return self.mlp(x + softmax_aggregate(messages, self.t, graph))
 
 
 def softmax_aggregate(messages: Tensor, t: Tensor, graph: Adjacency) -> Tensor:

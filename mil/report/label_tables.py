@@ -17,6 +17,7 @@ LABELS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "kappa": "Quadratic kappa",
+    "cohen_kappa": "Cohen’s kappa",
     "brier": "Brier score",
     "ece": "Calibration error",
     "r2": "R²",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from examples import example_bag
 from synthetic_cohort import write_cohort
+from torch.utils.data import DataLoader
 
 from mil.bag_folder import BagFolder
 from mil.bags import Bag, BagError, pack
@@ -49,6 +50,27 @@ def test_bags_that_cannot_be():
         pack([example_bag(4, 2), Bag.single(torch.zeros(4, 2))])
     with pytest.raises(BagError, match="no bag"):
         pack([])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_loader_pins_whole_bags():
+    loader = DataLoader([example_bag(16, 4)], batch_size=None, pin_memory=True)
+    assert next(iter(loader)).edge_index.is_pinned()
+
+
+def test_all_tensors_of_a_bag_are_pinned(monkeypatch):
+    """In memory that only a machine with a GPU has; what was computed of the bag is left out."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self.clone())
+    bag = example_bag(16, 4, name="A")
+    assert bag.sizes == [16]
+    moved = bag.pin_memory()
+    assert moved.ids == ("A",)
+    tensors = {name: value for name, value in vars(bag).items() if torch.is_tensor(value)}
+    assert len(tensors) == 6
+    for name, value in tensors.items():
+        assert torch.equal(getattr(moved, name), value)
+        assert getattr(moved, name) is not value
 
 
 @pytest.fixture

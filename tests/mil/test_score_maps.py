@@ -22,6 +22,18 @@ def test_attention_percentile_depends_on_order_alone_and_ties_share_one():
     np.testing.assert_allclose(percentile_within(np.full(5, 0.2)), 50)
 
 
+def test_percentile_among_others():
+    """Halfway through those that are equal; beyond all of them it is 0 or 100."""
+    reference = np.array([3.0, 1.0, 2.0, 2.0])
+    found = percentile_within(np.array([0.0, 1.0, 2.0, 2.5, 9.0]), reference)
+    np.testing.assert_allclose(found, [0, 12.5, 50, 75, 100])
+    values = np.random.default_rng(0).normal(size=50).round(1)
+    np.testing.assert_array_equal(percentile_within(values, values), percentile_within(values))
+    drawn = attention_map(np.array([0.0, 9.0]), reference=reference)
+    assert drawn.place.tolist() == [0, 1]
+    assert drawn.legend == "attention percentile among the reference"
+
+
 def test_red_raises_blue_lowers_and_nothing_is_white():
     drawn = contribution_map(np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 2.0]))
     np.testing.assert_allclose(drawn.place, [0, 0.25, 0.5, 0.75, 1, 1])

@@ -1,5 +1,7 @@
 """Scores on a canvas and on a picture, from coordinates alone."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -60,6 +62,31 @@ def test_on_a_thumbnail_the_plain_slide_stands_first(tmp_path):
     picture = drawn(tmp_path / "on.jpg")
     assert cell(picture, 0, 0, 0)[0] > 180 > 90 > cell(picture, 0, 0, 0)[2]
     assert cell(picture, 1, 1, 1)[0] > cell(picture, 1, 0, 0)[0] + 40  # yellow and violet
+
+
+@pytest.mark.parametrize("on_slide", [False, True])
+def test_annotations_are_outlined_where_they_are(tmp_path, on_slide):
+    corner = np.array([0, 0]) if on_slide else np.array([7000, 900])
+    ring = (np.array([[0, 0], [2000, 0], [2000, 2000], [0, 2000], [0, 0]]) + corner + 1000).tolist()
+    path = tmp_path / "drawn.geojson"
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    slide = {}
+    if on_slide:
+        cv2.imwrite(str(tmp_path / "slide.png"), np.full((40, 40, 3), 230, np.uint8))
+        slide = {"thumbnail": tmp_path / "slide.png", "extent": (4000, 4000)}
+    coords, given = CORNERS - [7000, 900] + corner, {"attention": np.zeros(4), "side": SIDE}
+    pictures = {}
+    for name, more in (("without", {}), ("with", {"annotations": path})):
+        draw_scores(tmp_path / f"{name}.jpg", coords, 2000, **given, **slide, **more)
+        pictures[name] = drawn(tmp_path / f"{name}.jpg")
+    changed = np.abs(pictures["with"] - pictures["without"]).sum(2) > 100
+    for column in range(1 + on_slide):
+        left = GAP + column * (SIDE + GAP)
+        own = changed[TOP : TOP + SIDE, left : left + SIDE]
+        assert own[25, 30:70].all()  # its upper and its left side, a quarter into the map
+        assert own[30:70, 25].all()
+        assert not own[40:60, 40:60].any()
+        assert not own[:15].any()
 
 
 def test_what_cannot_be_drawn_is_a_sentence(tmp_path):

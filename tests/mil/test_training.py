@@ -1,10 +1,12 @@
 """Training and prediction as a user meets them: files in, files out."""
 
+import contextlib
 import logging
 
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_cohort
 import torch
 import yaml
 from examples import SMALL_MODELS, pairs
@@ -14,6 +16,7 @@ from mil.bag_folder import BagFolder
 from mil.heads import HEADS, head_names
 from mil.labels import patients_sha256
 from mil.models import MODELS
+from mil.network import Network
 from mil.problems import InputError
 from mil.slide_scores import read_attention
 from mil.survival.metrics.concordance import harrell_c
@@ -184,6 +187,23 @@ def test_the_test_part_is_not_touched_by_training(cohort, tmp_path):
     (cohort / "patients.csv").write_text(kept)
     for name in ("model.safetensors", "config.yaml", "history.csv"):
         assert (cohort / "with" / name).read_bytes() == (cohort / "without" / name).read_bytes()
+
+
+def test_epochs_judge_the_validation_part_in_evaluation_mode_and_no_test_part(cohort, monkeypatch):
+    """The traps: dropout or gradients while judging, and test patients looked at every epoch."""
+    fold = pd.read_csv(cohort / "fold0.csv").set_index("patient_id")["part"]
+    seen, forward = set(), Network.forward
+
+    def spy(network, bag, noise):
+        how = network.training, torch.is_grad_enabled()
+        seen.update((fold[name], *how) for name in bag.ids)
+        return forward(network, bag, noise)
+
+    monkeypatch.setattr(Network, "forward", spy)
+    monkeypatch.setattr(synthetic_cohort, "predict_fold", lambda **stored: None)
+    with contextlib.suppress(FileNotFoundError):  # nothing was predicted
+        run(cohort, "nll", out="judged", options=SMALL, **{**QUICK, "epochs": 2})
+    assert seen == {("train", True, True), ("validation", False, False)}
 
 
 def test_standardising_makes_the_scale_of_features_irrelevant(tmp_path):

@@ -19,6 +19,7 @@ from mil.datasets import (
     WorkflowBags,
     camelyon16,
     clam,
+    panda,
     rsna,
     single_concept,
     tad,
@@ -168,7 +169,8 @@ def test_the_cache_is_bounded(tmp_path):
     assert none[0] is not none[0]
 
 
-def test_camelyon16_as_published(tmp_path):
+@pytest.mark.parametrize("published", [camelyon16, panda])
+def test_patches_of_slides_as_published(tmp_path, published):
     bags, folder = some_bags(), tmp_path / "patches_512"
     write_bags(bags, tmp_path / "plain")
     (tmp_path / "plain" / "inst_labels").rename(tmp_path / "plain" / "patch_labels")
@@ -178,13 +180,13 @@ def test_camelyon16_as_published(tmp_path):
     (folder / "features_UNI").rename(folder / "features" / "features_UNI")
     splits = {"bag_name": ["bag2", "bag0", "bag3"], "split": ["test", "train", "train"]}
     pd.DataFrame(splits).to_csv(tmp_path / "splits.csv", index=False)
-    train, test = camelyon16(tmp_path), camelyon16(tmp_path, split="test")
+    train, test = published(tmp_path), published(tmp_path, split="test")
     assert train.names == ("bag0", "bag3")
     assert test.names == ("bag2",)
     assert torch.equal(test[0].features, bags[2].features)
     assert torch.equal(train[1].instance_label, bags[3].instance_label)
     with pytest.raises(BagError, match="no bag of split 'validation'; there are test, train"):
-        camelyon16(tmp_path, split="validation")
+        published(tmp_path, split="validation")
 
 
 def test_scans_and_videos_are_in_order(tmp_path):

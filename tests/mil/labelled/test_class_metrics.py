@@ -1,5 +1,7 @@
 """Metrics of classes and numbers against scikit-learn, with bootstrap counts as sample weights."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -77,6 +79,7 @@ def test_metrics_of_predicted_classes(random, classes):
         (ours.balanced_accuracy, sk.balanced_accuracy_score),
         (ours.f1, lambda *a, **k: sk.f1_score(*a, average=average, **k)),
         (ours.kappa, lambda *a, **k: sk.cohen_kappa_score(*a, weights="quadratic", **k)),
+        (partial(ours.kappa, quadratic=False), sk.cohen_kappa_score),
     ):
         expected = each(counts, lambda c, f=theirs: f(truth, predicted, sample_weight=c))
         np.testing.assert_allclose(mine(truth, predicted, counts, classes), expected, rtol=1e-10)

@@ -99,6 +99,8 @@ def test_evaluation_and_comparison(trained, tmp_path):
         assert confusion["n"].sum() == 10
         right = confusion.loc[confusion["truth"] == confusion["predicted"], "n"].sum()
         assert mean.loc["accuracy", "value"] == pytest.approx(right / 10)
+    kappas = {"classification": ["cohen_kappa"], "several": ["cohen_kappa"], "ordinal": ["kappa"]}
+    assert [name for name in mean.index if "kappa" in name] == kappas.get(kind, [])
 
     worse = tmp_path / "worse.csv"  # what was predicted, dealt out anew
     random = np.random.default_rng(2)

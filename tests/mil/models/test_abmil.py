@@ -100,6 +100,8 @@ def test_values_of_the_article(gated, case, p):
     assert scores[:5].tolist() == pytest.approx(attention["raw_first5"], **near)
     assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **near)
     assert weights.argmax().item() == attention["argmax"]
+    assert weights.max().item() == pytest.approx(attention["normalised_max"], **near)
+    assert logit.sigmoid().item() == pytest.approx(expected["probability"], **near)
     for label in (0, 1):
         bce = nn.functional.softplus(-logit if label else logit)
         assert bce.item() == pytest.approx(expected[f"bce_label{label}"], **near)

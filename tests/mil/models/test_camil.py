@@ -88,6 +88,9 @@ def test_values_of_the_original(mode, p):
         "attention_softmax_first5": weights,
     }.items():
         assert found[:5].tolist() == pytest.approx(expected[key], **near), key
+    assert logit.sigmoid().item() == pytest.approx(expected["probability"], **near)
+    other = binary_cross_entropy_with_logits(logit, torch.zeros_like(logit))
+    assert other.item() == pytest.approx(expected["loss_label0"], **near)
     loss = binary_cross_entropy_with_logits(logit, torch.ones_like(logit))
     loss.backward()
     assert loss.item() == pytest.approx(expected["loss_label1"], **near)

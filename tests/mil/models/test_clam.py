@@ -83,6 +83,7 @@ def _compare(module, names, bag, expected, kind, subtyping):
     embedding = model(bag)
     logits = module.linear(embedding.vector)
     assert logits[0].tolist() == pytest.approx(expected["logits"], **NEAR)
+    assert logits.softmax(1)[0].tolist() == pytest.approx(expected["probabilities"], **NEAR)
     raw = embedding.scores if embedding.class_scores is None else embedding.class_scores
     raw = raw.reshape(64, -1)
     for branch in range(raw.shape[1]):
@@ -91,6 +92,7 @@ def _compare(module, names, bag, expected, kind, subtyping):
         assert raw[:5, branch].tolist() == pytest.approx(attention["raw_first5"], **NEAR)
         assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **NEAR)
         assert weights.argmax().item() == attention["argmax"]
+        assert weights.max().item() == pytest.approx(attention["normalised_max"], **NEAR)
         assert weights.sum().item() == pytest.approx(1)
 
     rank = segment_rank(raw, bag.offsets)
@@ -179,6 +181,16 @@ def test_the_choice_of_instances_carries_no_gradient():
     model.instance_loss(model(bag), bag, torch.tensor([1])).sum().backward()
     assert model.embed[0].weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in model.pool.parameters())
+
+
+@pytest.mark.parametrize("form", ["clam_sb", "clam_mb"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_dropout_in_the_attention_is_a_quarter_or_none(form, gated):
+    """Whatever that of the instances is, as published; one mask does for both of the factors."""
+    for dropout, kept in ((0.1, 0.75), (0.6, 0.75), (0.0, 1.0)):
+        pool = build_model(form, 24, gated=gated, dropout=dropout).pool
+        shares = [layer.p for layer in pool.modules() if isinstance(layer, nn.Dropout)]
+        assert shares == pytest.approx([1 - kept ** (2 if gated else 1)])
 
 
 def test_misspelt_loss_is_a_sentence():

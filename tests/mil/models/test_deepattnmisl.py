@@ -89,6 +89,10 @@ def test_values_of_the_original(p, case, clusters):
     of_clusters = torch.zeros(10, dtype=torch.float64).index_add(0, group, weights)
     assert of_clusters.tolist() == pytest.approx(expected["attention_normalised"], **near)
     assert embedding.vector[0, :5].tolist() == pytest.approx(expected["pooled_first5"], **near)
+    for k in (0, 9):  # that of an empty cluster would be ReLU(bias), which nothing reads
+        if k < clusters:
+            first = embedding.pooled[k, :5].tolist()
+            assert first == pytest.approx(expected[f"cluster{k}_embedding_first5"], **near)
     risk.sum().backward()
     check_gradients(network, expected["grad_norms_risk"])
 

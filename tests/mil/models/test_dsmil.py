@@ -72,6 +72,7 @@ def test_values_of_the_original(case, p):
         assert raw[:5].tolist() == pytest.approx(attention["raw_first5"], **NEAR)
         assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **NEAR)
         assert weights.argmax().item() == attention["argmax"]
+        assert weights.max().item() == pytest.approx(attention["normalised_max"], **NEAR)
         assert z[c, :5].tolist() == pytest.approx(expected["bag_embedding_first5"][key], **NEAR)
 
     for key, told in expected.items():

@@ -69,7 +69,7 @@ def test_values_of_the_original(case, p, monkeypatch):
         logits = module.linear(embedding.vector)
         assert logits[0].tolist() == pytest.approx(told["tier2_logits"], **NEAR)
         if form == "AFS":
-            _compare_first_tier(embedding, expected, dealt[0], bag)
+            _compare_first_tier(model, embedding, expected, dealt[0], bag)
         tier1 = embedding.auxiliary.logits
         if "tier1_logits_per_group" in told:
             for found, group in zip(tier1, told["tier1_logits_per_group"], strict=True):
@@ -95,7 +95,7 @@ def test_values_of_the_original(case, p, monkeypatch):
     assert checked or case != "res0_C2"
 
 
-def _compare_first_tier(embedding, expected, order, bag):
+def _compare_first_tier(model, embedding, expected, order, bag):
     group = expected["group0"]
     mine = order[:16]
     activation = embedding.instance_logits[mine]
@@ -117,7 +117,13 @@ def _compare_first_tier(embedding, expected, order, bag):
     found = [run[i].item() for run, i in zip(runs, heavy, strict=True)]
     assert found == expected["max_s_index_per_group"]
     within = weights[mine] / weights[mine].sum()
-    assert within[:5].tolist() == pytest.approx(group["attention"]["normalised_first5"], **NEAR)
+    told, h = group["attention"], embedding.pooled[mine]
+    assert within[:5].tolist() == pytest.approx(told["normalised_first5"], **NEAR)
+    assert (within.argmax().item(), within.max().item()) == pytest.approx(
+        (told["argmax"], told["normalised_max"]), **NEAR
+    )
+    assert model.first.raw(h)[:5].tolist() == pytest.approx(told["raw_first5"], **NEAR)
+    assert (within @ h)[:5].tolist() == pytest.approx(group["embedding_first5"], **NEAR)
 
 
 def _compare_groupings(module, bag, told):

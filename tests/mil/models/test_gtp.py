@@ -8,6 +8,7 @@ from golden import eight_neighbours, golden, golden_parameters, renamed, take_ov
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from mil import graphcam
 from mil.bags import Bag, pack
 from mil.graphcam import gradient_rollout, graph_cam, of_linear, of_sum, relevance
 from mil.models import build_model
@@ -68,7 +69,11 @@ def bag_of(p, nodes=64):
 def test_values_of_the_original(file, module, p):
     expected, bag = file["expected"][f"x_{p}"], bag_of(p)
     bag.features.requires_grad_()
+    seen = []
+    module.model.assign.register_forward_hook(lambda _, given, made: seen.append((*given, made)))
     embedding = module.model(bag)
+    for values, key in zip(seen[0], ("node_embedding", "cluster_scores"), strict=True):
+        assert values[0, :5].tolist() == pytest.approx(expected[f"{key}_row0_first5"], **NEAR)
     logits = module.head(embedding.vector)
     assert logits[0].tolist() == pytest.approx(expected["logits"], **NEAR)
     penalties = embedding.penalties
@@ -122,10 +127,15 @@ def test_values_in_training(file, module):
 
 @pytest.mark.parametrize("p", [0, 1])
 @pytest.mark.parametrize("output", [0, 1])
-def test_maps_of_the_original(file, module, p, output):
+def test_maps_of_the_original(file, module, p, output, monkeypatch):
     """It adds 1e-9 to every denominator, also where a tensor is used twice."""
     expected = file["expected"][f"x_{p}"]["graphcam"][f"class_{output}"]
-    bag = bag_of(p)
+    bag, clusters, to_patches = bag_of(p), [], graphcam.patches_of
+    monkeypatch.setattr(
+        graphcam,
+        "patches_of",
+        lambda found, *of: clusters.append(found[0]) or to_patches(found, *of),
+    )
     with torch.no_grad():
         found = graph_cam(module.model, bag, module.head, output)
         assert found[:5].tolist() == pytest.approx(expected["graphcam_patch_first5"], rel=1e-3)
@@ -136,6 +146,11 @@ def test_maps_of_the_original(file, module, p, output):
 
         simple = gradient_rollout(module.model, bag, target)
         known = expected["grad_x_attention_patch_first5"]
+        assert simple[:5].tolist() == pytest.approx(known, rel=1e-5)
+        full, simple = clusters
+        assert full[:5].tolist() == pytest.approx(expected["graphcam_cluster_first5"], rel=1e-3)
+        assert full.sum().item() == pytest.approx(expected["graphcam_cluster_sum"], rel=1e-3)
+        known = expected["grad_x_attention_cluster_first5"]
         assert simple[:5].tolist() == pytest.approx(known, rel=1e-5)
         steps, x = [], module.model.clusters(bag).tokens
         for block in module.model.blocks:

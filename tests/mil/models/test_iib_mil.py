@@ -128,6 +128,8 @@ def test_values_of_the_original(original, p):
         embedding.scores.exp(), weights.mean((0, 1)), rtol=1e-5, atol=1e-8, check_dtype=False
     )
     module.zero_grad()
+    other = cross_entropy(logits, torch.tensor([0]))
+    assert other.item() == pytest.approx(expected["bag_loss_label0"], **near)
     loss = cross_entropy(logits, torch.tensor([1]))
     loss.backward()
     assert loss.item() == pytest.approx(expected["bag_loss_label1"], **near)
@@ -278,6 +280,7 @@ def test_a_training_goes_on_with_what_was_observed():
     for _ in range(3):
         first.step([bag], labels)
     assert set(first.network.model.labels.confidences) == {"A", "B"}
+    assert first.network.model.labels.prototypes.any(1).all()  # or all would be called negative
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     second = stepper()

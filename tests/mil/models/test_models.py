@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from examples import every_term, example_bag, reordered
+from examples import SMALL_MODELS, every_term, example_bag, reordered
 from safetensors.torch import load_file, save_file
 
-from mil.bags import REGION, BagError, pack
+from mil.bags import REGION, Bag, BagError, pack
 from mil.models import build_model, model_names
 from mil.nn.segments import segment_softmax, segment_sum
 from mil.registry import Registry, UnknownNameError
@@ -125,6 +125,42 @@ def test_tiny_bags(model, instances):
     embedding = model(example_bag(instances, WIDTH))
     assert torch.isfinite(embedding.vector).all()
     assert torch.isfinite(embedding.scores).all()
+
+
+FEW_LANDMARKS = {name: SMALL_MODELS[name] | {"landmarks": 8} for name in ("camil", "transmil")}
+AROUND = (1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17)
+"""Sizes around what models count by: groups of 4, 8 landmarks and clusters, twice the 8 that are
+chosen, the tenth."""
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_bags_of_every_small_size(name):
+    """Specification 7.5: together they are what each is alone, and can be learnt from."""
+    torch.manual_seed(0)
+    options = (SMALL_MODELS | FEW_LANDMARKS).get(name, {})
+    model = build_model(name, WIDTH, outputs=OUTPUTS, **options).double().eval()
+    sizes = (REGION, 3 * REGION) if model.reads_regions else AROUND
+    bags = [in_double(example_bag(n, WIDTH, seed=n, name=f"of {n}")) for n in sizes]
+    classes = torch.arange(len(bags)) % OUTPUTS
+    with torch.no_grad():
+        packed = pack(bags)
+        together = model(packed)
+        losses = model.instance_loss(together, packed, classes)
+        for i, (bag, scores) in enumerate(zip(bags, together.scores.split(sizes), strict=True)):
+            alone = model(bag)
+            torch.testing.assert_close(together.vector[i], alone.vector[0])
+            torch.testing.assert_close(scores, alone.scores)
+            for penalty, values in together.penalties.items():
+                torch.testing.assert_close(values[i], alone.penalties[penalty][0])
+            if losses is not None:
+                of_alone = model.instance_loss(alone, bag, classes[i : i + 1])
+                torch.testing.assert_close(losses[i], of_alone[0])
+    every_term(model.train(), packed, OUTPUTS).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def in_double(bag):
+    return Bag(**{**vars(bag), "features": bag.features.double()})
 
 
 def test_half_precision_scores_are_finite(model):

@@ -17,6 +17,7 @@ from mil.network import Network
 from mil.nn import joined_linear
 from mil.nn.segments import segment_softmax
 from mil.registry import UnknownNameError
+from mil.survival.losses.nll import hazards_to_survival, nll_loss
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/patch_gcn.json"
 
@@ -102,7 +103,12 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
     near = {"rel": 1e-5, "abs": 1e-6}
     key = {"spatial": "edge_index", "latent": "edge_latent"}[edge_agg]
     bag = Bag.single(torch.from_numpy(golden_input(p)), **{key: torch.from_numpy(edges)})
+    layers = []
+    module.model.phi.register_forward_pre_hook(lambda _, given: layers.extend(given[0]))
     embedding = module.model(bag)
+    for layer, node in ((0, 0), (0, 5), (1, 0), (2, 0)):
+        first = layers[1 + layer][node, :5].tolist()
+        assert first == pytest.approx(expected[f"layer{layer}_node{node}_first5"], **near)
     logits = module.classifier(embedding.vector)[0]
     assert logits.tolist() == pytest.approx(expected["logits"], **near)
     attention = expected["attention"]
@@ -110,11 +116,24 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
     assert embedding.scores[:5].tolist() == pytest.approx(attention["raw_first5"], **near)
     assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **near)
     assert weights.argmax().item() == attention["argmax"]
+    assert weights.max().item() == pytest.approx(attention["normalised_max"], **near)
 
-    hazards = logits.sigmoid()
-    nll = -(1 - hazards[0]).log() - hazards[1].log()  # an event in the second bin
-    nll.backward()
-    assert nll.item() == pytest.approx(expected["nll"]["bin1_c0"], **near)
+    survival = hazards_to_survival(logits.sigmoid())
+    assert logits.sigmoid().tolist() == pytest.approx(expected["hazards"], **near)
+    assert survival.tolist() == pytest.approx(expected["survival"], **near)
+    assert -survival.sum().item() == pytest.approx(expected["risk_minus_sum_survival"], **near)
+
+    def likelihood(number, censored, alpha=0.0):
+        event = torch.tensor([1.0 - censored]).double()
+        return nll_loss(logits.unsqueeze(0), torch.tensor([number]), event, alpha)
+
+    for number in range(4):
+        for censored in (0, 1):
+            known = expected["nll"][f"bin{number}_c{censored}"]
+            assert likelihood(number, censored).item() == pytest.approx(known, **near)
+    known = expected["nll_alpha0.4_bin1_c1"]
+    assert likelihood(1, 1, alpha=0.4).item() == pytest.approx(known, **near)
+    likelihood(1, 0).backward()
     found = dict(module.named_parameters())
     checked = 0
     for original, norm in expected["grad_norms_nll_bin1_c0_alpha0"].items():
@@ -220,6 +239,22 @@ def test_other_blocks(block):
     assert not torch.allclose(model(bag).vector, before, rtol=1e-3)
     with pytest.raises(UnknownNameError, match=r"block is 'rse'; did you mean res"):
         build_model("patchgcn", 24, block="rse")
+
+
+def test_recomputation_changes_nothing(monkeypatch):
+    """Of large bags layers, and what they are side by side, are made again: to the bit."""
+    torch.manual_seed(0)
+    model, bag = build_model("patchgcn", 24, num_layers=3, dropout=0.5), example_bag(30)
+    found = []
+    for large in (10, 1000):
+        monkeypatch.setattr("mil.nn.recompute.LARGE", large)
+        torch.manual_seed(1)
+        model.zero_grad()
+        vector = model(bag).vector
+        vector.square().sum().backward()
+        found.append([vector, *(p.grad.clone() for p in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_gradient_reaches_every_layer():

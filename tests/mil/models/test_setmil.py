@@ -72,6 +72,8 @@ def test_values_of_the_original(pyramid, p):
     expected = case["expected"][f"x_{p}"]
     near = {"abs": 1e-5}
     assert logits[0].tolist() == pytest.approx(expected["logits"], **near)
+    other = cross_entropy(logits, torch.tensor([0]))
+    assert other.item() == pytest.approx(expected["loss_label0"], **near)
     loss = cross_entropy(logits, torch.tensor([1]))
     loss.backward()
     assert loss.item() == pytest.approx(expected["loss_label1"], **near)

@@ -76,6 +76,8 @@ def test_values_of_torchmil(case, p):
     assert raw == pytest.approx(expected["attention_raw_first5"], **near)
     weights = segment_softmax(embedding.scores, torch.tensor([0, 64]))[:5].tolist()
     assert weights == pytest.approx(expected["attention_softmax_first5"], **near)
+    other = binary_cross_entropy_with_logits(logit, torch.zeros_like(logit))
+    assert other.item() == pytest.approx(expected["loss_label0"], **near)
     loss = binary_cross_entropy_with_logits(logit, torch.ones_like(logit))
     loss.backward()
     assert loss.item() == pytest.approx(expected["loss_label1"], **near)

@@ -53,7 +53,9 @@ def original():
 def test_values_of_the_original(original, key):
     expected = json.loads(GOLDEN.read_text())["expected"][key]
     near = {"abs": 1e-6, "rel": 1e-5}
-    embedding = original.model(Bag.single(torch.from_numpy(INPUTS[key])))
+    model, bag = original.model, Bag.single(torch.from_numpy(INPUTS[key]))
+    embedding = model(bag)
+    steps_of_the_original(model, bag, expected, near)
     logits = original.head(embedding.vector)
     assert logits[0].tolist() == pytest.approx(expected["logits"], **near)
     first = embedding.vector[0, :5].tolist()
@@ -62,6 +64,11 @@ def test_values_of_the_original(original, key):
     assert embedding.scores[:5].tolist() == pytest.approx(row["folded_first5"], **near)
     assert embedding.scores.sum().item() == pytest.approx(row["folded_sum"], **near)
     assert embedding.scores.argmax().item() == row["folded_argmax"]
+    normalised = (embedding.scores / embedding.scores.sum())[:5].tolist()
+    assert normalised == pytest.approx(row["normalised_first5"], **near)
+    assert logits.softmax(1)[0].tolist() == pytest.approx(expected["probabilities"], **near)
+    other = cross_entropy(logits, torch.tensor([0]))
+    assert other.item() == pytest.approx(expected["ce_label0"], **near)
 
     original.zero_grad()
     loss = cross_entropy(logits, torch.tensor([1]))
@@ -73,6 +80,23 @@ def test_values_of_the_original(original, key):
     for name, norm in norms.items():
         ours = NAMES.get(name) or f"{NAMES[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
         assert found[ours].grad.norm().item() == pytest.approx(norm, **near), name
+
+
+@torch.no_grad()
+def steps_of_the_original(model, bag, expected, near):
+    """Tokens behind the first layer and the map, and the class token's row, as they come."""
+    source, offsets = model._tokens(bag, None)
+    assert (len(bag.features), len(source)) == (expected["n"], expected["tokens_with_class"])
+    x = torch.cat([model.token.unsqueeze(0), model.embed(bag.features)])[source + 1]
+    x = model._hear(x, offsets, 0)
+    assert x[0, :5].tolist() == pytest.approx(expected["after_layer1_class_token_first5"], **near)
+    assert x[1, :5].tolist() == pytest.approx(expected["after_layer1_token1_first5"], **near)
+    x = model._locate(x, offsets, source, None)
+    assert x[1, :5].tolist() == pytest.approx(expected["after_ppeg_token1_first5"], **near)
+    row, told = model.attentions[1].row(model.norms[1](x), offsets, 0), expected["class_row_layer2"]
+    assert row[0].item() == pytest.approx(told["class_token_itself"], **near)
+    assert row[1:6].tolist() == pytest.approx(told["tokens_first5"], **near)
+    assert row.sum().item() == pytest.approx(told["row_sum_without_padding"], **near)
 
 
 def small(**options):

@@ -59,6 +59,8 @@ def test_values_of_the_original(variance, p, monkeypatch):
     likelihood = module.model.autoencoder.log_likelihood(x, noise)[:3].tolist()
     known = expected["log_px_first3_ours_prior_logstd0"]
     assert likelihood == pytest.approx(known, rel=1e-6)
+    wider = expected["log_px_first3_original_prior_logstd1"]  # the prior of the authors' code
+    assert likelihood != pytest.approx(wider, rel=1e-3)
     losses = [binary_cross_entropy_with_logits(logit, logit.new_full((), y)) for y in (0.0, 1.0)]
     assert losses[0].item() == pytest.approx(expected["bag_loss_label0"], **near)
     assert losses[1].item() == pytest.approx(expected["bag_loss_label1"], **near)
@@ -96,6 +98,17 @@ def test_the_likelihood_of_a_linear_decoder_is_known():
     noise = torch.randn(1, 20_000, 1, generator=torch.Generator().manual_seed(0)).double()
     exact = torch.distributions.Normal(0.3, math.hypot(1.5, 0.8)).log_prob(x[:, 0])
     torch.testing.assert_close(model.log_likelihood(x, noise).exp(), exact.exp(), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("variance", ["single", "diagonal"])
+def test_standard_deviations_are_bounded(variance):
+    """Features far from all that was learnt would have infinite ones, and an infinite loss."""
+    torch.manual_seed(0)
+    model = Autoencoder(6, [5, 3], variance)
+    x = 1e5 * torch.randn(40, 6)
+    for moments, given in ((model.encode, x), (model.decode, x[:, :3])):
+        log_std = moments(given)[1]
+        assert log_std.abs().max() == 10
 
 
 @pytest.mark.parametrize("variance", ["single", "none"])

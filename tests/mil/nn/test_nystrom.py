@@ -49,6 +49,9 @@ def test_values_of_the_reference(start):
         if start == "per_matrix":
             norm = case["out_norm_with_per_matrix_start"]
             assert y.norm().item() == pytest.approx(norm, **near)
+            x = torch.from_numpy(golden_input(p, 64)[:n])
+            apart = (y - reference_form("global")(x, one(n))).abs().max().item()
+            assert apart == pytest.approx(case["max_abs_difference_of_per_matrix_start"], **near)
             continue
         assert y[0, :5].tolist() == pytest.approx(case["out_row0_first5"], **near)
         assert y[-1, :5].tolist() == pytest.approx(case["out_last_row_first5"], **near)

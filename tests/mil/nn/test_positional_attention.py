@@ -63,6 +63,8 @@ def test_values_of_the_reference():
         weights = attention._weights(q, k, attention._of_keys(k), grid(), 0, 65)
         expected = case["att_head0_token27_row_first5"]
         assert weights[0, 28, :5].tolist() == pytest.approx(expected, **near)
+        expected = case["att_head0_class_row_first5"]
+        assert weights[0, 0, :5].tolist() == pytest.approx(expected, **near)
         row = attention.class_row(x, offsets, grid())
         torch.testing.assert_close(row, weights[:, 0].mean(0))
         checked.add((method, mode, case["on"]))

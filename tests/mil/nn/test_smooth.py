@@ -67,6 +67,22 @@ def test_gradients_are_the_differences(graph, mode):
     assert torch.autograd.gradcheck(smoothed, (nodes().requires_grad_(), logit), atol=1e-7)
 
 
+def test_the_gradient_keeps_no_step(graph):
+    """(exact): it is the smoothing of the gradient, however many steps there were."""
+    kept = []
+    for steps in (3, 30):
+        seen = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda value, seen=seen: seen.append(value.numel()) or value, lambda value: value
+        ):
+            Smooth(steps=steps, alpha=0.7).double()(nodes().requires_grad_(), graph, OFFSETS)
+        kept.append(sum(seen))
+    assert kept[0] == kept[1] < 2 * nodes().numel()
+    smooth, u, g = Smooth(steps=5, alpha=0.7).double(), nodes().requires_grad_(), nodes().flip(0)
+    (of_u,) = torch.autograd.grad(smooth(u, graph, OFFSETS), u, g)
+    torch.testing.assert_close(of_u, smooth(g, graph, OFFSETS))
+
+
 @pytest.mark.parametrize("mode", ["approximate", "exact"])
 def test_it_is_linear_and_symmetric(graph, mode):
     smooth = Smooth(mode, alpha=0.8).double()
