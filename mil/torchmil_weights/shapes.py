@@ -62,6 +62,32 @@ def abmil(p: Parameters, given: Given) -> Told:
     return p.size("pool.fc1.module.weight", 1), _attention(p)
 
 
+def camil(p: Parameters, given: Given) -> Told:
+    """Read the widths of CAMIL."""
+    return p.size("fc1.weight", 1), {
+        "hidden": p.size("fc1.weight", 0),
+        "keys": p.size("camil_self_attention.qk_nn.weight", 0) // 2,
+        "attention": p.size("camil_att_pool.fc1.weight", 0),
+        "gated": "camil_att_pool.fc_gated.weight" in p.state,
+    }
+
+
+def dtfd(p: Parameters, given: Given) -> Told:
+    """Read the widths of DTFD."""
+    weight = "attention_pool.fc1.module.weight"
+    return p.size(weight, 1), {"attention": p.size(weight, 0)}
+
+
+def patchgcn(p: Parameters, given: Given) -> Told:
+    """Read convolutions and attention of Patch-GCN."""
+    width = p.size("gcn_layers.0.conv.fc.module.weight", 1)
+    return width, {
+        "out": p.size("mlp.0.0.module.weight", 0),
+        "num_layers": p.count("gcn_layers"),
+        **_attention(p),
+    }
+
+
 def dsmil(p: Parameters, given: Given) -> Told:
     """Read a query of one layer or two, with or without a layer of values."""
     nonlinear = "q_nn.0.weight" in p.state

@@ -85,6 +85,27 @@ _NORM_OF_NO_MLP = (f"{STACK}.{{}}.norm2",)
 
 TABLES = {
     "abmil": Table(shapes.abmil, _ATTENTION, absent=_NO_BIAS),
+    "camil": Table(
+        shapes.camil,
+        {
+            "embed.0": "fc1",
+            "norm": "nystrom_transformer_layer.norm1",
+            "attention.qkv": "nystrom_transformer_layer.att_module.qkv_nn",
+            "query.weight": "camil_self_attention.qk_nn.weight",
+            "key.weight": "camil_self_attention.qk_nn.weight",
+            "value": "camil_self_attention.v_nn",
+            "pool.direction.0": "camil_att_pool.fc1",
+            "pool.gate.0": "camil_att_pool.fc_gated",
+            "pool.score": "camil_att_pool.fc2",
+        },
+        head="classifier",
+        absent={"value.bias": torch.zeros_like, **_NO_BIAS},
+        joined={"camil_self_attention.qk_nn": 0},
+        unread=("nystrom_transformer_layer.norm2",),
+        differs="torchmil's values are of what the attention gives, here they are of the instances "
+        "as in the article: scores are the same, predictions are others. Take the weights as a "
+        "start of a training.",
+    ),
     "clam_sb": Table(
         shapes.abmil,
         {**_ATTENTION, "instance_heads.{}": "inst_classifiers.{}.module"},
@@ -121,6 +142,33 @@ TABLES = {
         differs="the outputs are those of torchmil's forward, the bag stream; its predict and "
         "compute_loss return the mean of them and the highest instance logit. Where it was given "
         "several bags together, padding could be the highest instance.",
+    ),
+    "dtfd": Table(
+        shapes.dtfd,
+        {
+            "first.direction.0": "attention_pool.fc1.module",
+            "first.gate.0": "attention_pool.fc_gated.module",
+            "first.score.weight": "attention_pool.fc2.weight",
+            "classify": "classifier.module",
+            "second.direction.0": "u_attention_pool.fc1.module",
+            "second.gate.0": "u_attention_pool.fc_gated.module",
+            "second.score.weight": "u_attention_pool.fc2.weight",
+        },
+        head="u_classifier.module",
+        absent={"first.score.bias": torch.zeros_like, "second.score.bias": torch.zeros_like},
+        differs="torchmil deals instances out anew at every call, and passes on every one to its "
+        "second tier (distill_mode max and maxmin), here the highest and lowest: predictions are "
+        "others.",
+    ),
+    "patchgcn": Table(
+        shapes.patchgcn,
+        {
+            **_ATTENTION,
+            "convs.{}.linear": "gcn_layers.{}.conv.fc.module",
+            "norms.{}": "gcn_layers.{}.norm",
+            "phi.0": "mlp.0.0.module",
+        },
+        absent=_NO_BIAS,
     ),
     "prob_smooth_abmil": Table(
         shapes.prob_smooth_abmil,

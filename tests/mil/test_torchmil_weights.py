@@ -15,6 +15,7 @@ from torch import nn
 from torchmil_cases import (
     ALL,
     CASES,
+    OTHER,
     VALUES,
     WIDTH,
     WRONG,
@@ -84,6 +85,16 @@ def test_orders_of_a_convolution_are_torchmils_where_it_mixes_no_nodes(case):
     for k, layer in enumerate(first.weights):
         part = state["layers_rep.0.fc.weight"][:, k * WIDTH : (k + 1) * WIDTH]
         assert torch.equal(layer.weight, part)
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_camil_is_torchmils_but_for_what_its_values_are_of(case):
+    model, _, _, options = OTHER[case]
+    network = from_torchmil(model, weights(case), **options)
+    measured, fuse = MEASURED[case]["logit"], network.model._fuse
+    assert abs(told(network, bag()) - measured) > 1e-4
+    network.model._fuse = lambda t, h, share: fuse(t, t, share)
+    assert told(network, bag()) == pytest.approx(measured, abs=1e-5)
 
 
 @pytest.mark.parametrize("p", [0, 1])

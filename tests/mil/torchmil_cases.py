@@ -16,6 +16,7 @@ VALUES = Path(__file__).with_name("torchmil_values.json")
 WIDTH, ROWS, COLUMNS = 12, 5, 8
 
 SMALL = {"att_dim": 8}
+CAMIL = {"nystrom_att_dim": 16, "pool_att_dim": 8, "n_landmarks": 8}
 STACK = {"transf_att_dim": 16, "pool_att_dim": 8}
 EVEN = {
     **STACK,
@@ -32,6 +33,14 @@ CASES = {  # ours, torchmil's class, what it is told, options of ours that no pa
     "dsmil": ("dsmil", "DSMIL", SMALL, {}),
     "dsmil nonlinear": ("dsmil", "DSMIL", {**SMALL, "nonlinear_q": True, "nonlinear_v": True}, {}),
     "dsmil value": ("dsmil", "DSMIL", {**SMALL, "nonlinear_v": True}, {}),
+    "dtfd": (
+        "dtfd",
+        "DTFDMIL",
+        {**SMALL, "n_groups": 1, "distill_mode": "afs"},
+        {"groups": 1, "distil": "afs"},
+    ),
+    "patchgcn": ("patchgcn", "PatchGCN", SMALL, {}),
+    "patchgcn 2 layers": ("patchgcn", "PatchGCN", {**SMALL, "n_gcn_layers": 2}, {}),
     "prob_smooth": ("prob_smooth_abmil", "ProbSmoothABMIL", {**SMALL, "n_samples_test": 4}, {}),
     "smooth": ("smooth_abmil", "SmoothABMIL", SMALL, {}),
     "sm early": ("sm_abmil", "SmABMIL", SMALL, {}),
@@ -103,7 +112,19 @@ WRONG = {
     ),
 }
 """Where torchmil's layers are right for a bag of one instance only."""
-ALL = {**CASES, **WRONG}
+
+
+OTHER = {
+    "camil": ("camil", "CAMIL", CAMIL, {"landmarks": 8}),
+    "camil gated": (
+        "camil",
+        "CAMIL",
+        {**CAMIL, "gated_pool": True, "n_heads": 2},
+        {"landmarks": 8, "heads": 2},
+    ),
+}
+"""Where one thing is other than here."""
+ALL = {**CASES, **WRONG, **OTHER}
 
 
 def original(cls, told):
@@ -159,6 +180,8 @@ def logit(model, state, one):
                 getattr(layer, "weight")  # noqa: B009 every look is an iteration
     model.eval()
     x = one.features.unsqueeze(0)
+    if type(model).__name__ == "DTFDMIL":  # it fails without a mask
+        return model(x, mask=torch.ones(x.shape[:2])).item()
     if "adj" not in model.forward.__code__.co_varnames:
         return model(x).item()
     i, j = one.edge_index
