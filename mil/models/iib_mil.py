@@ -14,7 +14,7 @@ from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.attention_encoder import EncoderLayer
 from mil.nn.label_disambiguation import LabelDisambiguation
 from mil.nn.post_norm import InstanceLayer, QueryLayer
-from mil.nn.recompute import recomputed
+from mil.nn.recompute import recomputed, recomputed_rows
 from mil.nn.token_layer import TokenLayer
 
 FEED_FORWARD = 2048
@@ -59,7 +59,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, features: Tensor, offsets: Tensor) -> Tensor:
         """Return [N, H]."""
-        x = recomputed(self.layers, x, wide=4)
+        x = recomputed_rows(self.layers, x, wide=4)
         x = self.transformer(x, offsets)
         return x + self.again(features).relu()
 

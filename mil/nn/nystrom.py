@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from mil.nn.recompute import recomputed_in_runs
+from mil.nn.recompute import recomputed_rows
 from mil.nn.segments import at_least_single
 from mil.nn.self_attention import merge_heads, refuse_broken_heads, split_heads
 from mil.problems import InputError
@@ -183,7 +183,7 @@ class NystromAttention(nn.Module):
             q = self._split(linear(x, of_query))
             return merge_heads(scaled_dot_product_attention(q, k_mean, heard))
 
-        y = recomputed_in_runs(answer, x)  # [n, H]
+        y = recomputed_rows(answer, x)  # [n, H]
         return y + residual[0] if residual else y
 
     def _read(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -12,25 +12,25 @@ RUN = 8_192
 """Instances that a step which takes each by itself works on at a time, then."""
 
 
-def recomputed(step: Callable[..., Tensor], x: Tensor, *others: object, wide: int = 1) -> Tensor:
+def recomputed(step: Callable[..., Tensor], x: Tensor, *others: object) -> Tensor:
     """Return ``step(x, *others)``: the same values and gradients, dropout included.
 
     For more than ``LARGE`` rows of x [N, ...] the backward pass makes what the step computed on
-    its way anew, which costs the time of one more forward pass and no memory meanwhile. A step that
-    would keep ``wide`` times as much of each row as others begins with as many rows fewer.
+    its way anew, which costs the time of one more forward pass and no memory meanwhile.
     """
-    if torch.is_grad_enabled() and len(x) * wide > LARGE:
+    if torch.is_grad_enabled() and len(x) > LARGE:
         return checkpoint(step, x, *others, use_reentrant=False)
     return step(x, *others)
 
 
-def recomputed_in_runs(step: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """Return ``step(*rows)`` of a step that takes every row [N, ...] by itself.
+def recomputed_rows(step: Callable[..., Tensor], *rows: Tensor, wide: int = 1) -> Tensor:
+    """Return ``step(*rows)`` of tensors [N, ...] whose rows have nothing to do with each other.
 
-    For more than ``LARGE`` rows it goes in runs, and what the backward pass makes anew is only
-    there for one run at a time.
+    For more than ``LARGE`` rows, or as many fewer as a step is ``wide``, keeping so many times as
+    much of each row as others, it goes in runs of ``RUN`` or as many fewer, and each is computed
+    again for the gradient: what one run computes on its way is all that exists at a time.
     """
-    if torch.is_grad_enabled() and len(rows[0]) > LARGE:
-        runs = zip(*(each.split(RUN) for each in rows), strict=True)
-        return torch.cat([checkpoint(step, *run, use_reentrant=False) for run in runs])
-    return step(*rows)
+    if len(rows[0]) * wide <= LARGE:
+        return step(*rows)
+    runs = zip(*(x.split(max(1, RUN // wide)) for x in rows), strict=True)
+    return torch.cat([checkpoint(step, *run, use_reentrant=False) for run in runs])

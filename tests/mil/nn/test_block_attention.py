@@ -69,16 +69,38 @@ def test_half_precision_comes_back_as_it_was():
     torch.testing.assert_close(half.float(), expected, rtol=0.05, atol=0.05)
 
 
-def test_a_wide_step_is_computed_again_earlier(monkeypatch):
-    monkeypatch.setattr(recompute, "LARGE", 10)
+def test_a_large_step_is_computed_again(monkeypatch):
+    monkeypatch.setattr(recompute, "LARGE", 4)
     runs = []
 
     def step(x, factor):
         runs.append(len(x))
         return x * factor
 
-    x = torch.ones(4, 2, requires_grad=True)
-    for wide, expected in ((1, 1), (2, 1), (3, 2)):
+    for rows, expected in ((4, 1), (5, 2)):
         runs.clear()
-        recomputed(step, x, torch.ones(1, requires_grad=True), wide=wide).sum().backward()
+        x = torch.ones(rows, 2, requires_grad=True)
+        recomputed(step, x, torch.ones(1, requires_grad=True)).sum().backward()
         assert len(runs) == expected
+
+
+def test_a_wide_step_on_rows_goes_in_runs_of_fewer(monkeypatch):
+    monkeypatch.setattr(recompute, "LARGE", 10)
+    monkeypatch.setattr(recompute, "RUN", 9)
+    runs, factor = [], torch.tensor(2.0, requires_grad=True)
+
+    def step(x, other):
+        runs.append(len(x))
+        return x.exp() * other * factor
+
+    torch.manual_seed(0)
+    x, other = torch.randn(7, 2, requires_grad=True), torch.randn(7, 2)
+    y = step(x, other)
+    whole = [y, *torch.autograd.grad(y.square().sum(), (x, factor))]
+    for wide, expected in ((1, [7]), (3, [3, 3, 1] * 2)):
+        runs.clear()
+        y = recompute.recomputed_rows(step, x, other, wide=wide)
+        found = [y, *torch.autograd.grad(y.square().sum(), (x, factor))]
+        assert sorted(runs) == sorted(expected)
+        for ours, literal in zip(found, whole, strict=True):
+            torch.testing.assert_close(ours, literal)
