@@ -147,6 +147,18 @@ def test_instances_may_lie_anywhere_between_padding():
     assert apart.losses == {}
 
 
+def test_packed_bags_lie_at_the_beginning_of_rows():
+    """Without a mask; what is said of instances is made once, when it is asked for."""
+    torch.manual_seed(0)
+    model = MILModel.build("abmil", WIDTH, classes=2).eval()
+    output, padded = model.of_bag(pack(BAGS)), model(**collate(BAGS))
+    assert "scores" not in vars(output)
+    assert torch.equal(output.scores, padded.scores)
+    assert torch.equal(output.att, padded.att)
+    assert output.scores is output.scores
+    assert output.scores.requires_grad
+
+
 def test_patients_without_a_label_add_nothing():
     torch.manual_seed(0)
     model = MILModel.build("abmil", WIDTH, classes=2).eval()

@@ -6,6 +6,8 @@ import torch
 from mil.nn.attention import AttentionPool
 from mil.nn.segments import (
     segment_argmax,
+    segment_ids,
+    segment_max,
     segment_pool,
     segment_rank,
     segment_softmax,
@@ -88,3 +90,19 @@ def test_a_weighted_sum_and_its_gradients_have_the_bits_of_the_literal_form(size
         seen.append([found, *torch.autograd.grad((found * slopes).sum(), (weights, values))])
     for ours, literal in zip(*seen, strict=True):
         assert torch.equal(ours, literal)
+
+
+@pytest.mark.parametrize("columns", [(), (3,)], ids=["one", "three"])
+@pytest.mark.parametrize("sizes", [[400], [3, 130, 1, 200]], ids=["one bag", "four"])
+def test_softmax_and_its_gradient_have_the_bits_of_the_literal_form(sizes, columns):
+    random = torch.Generator().manual_seed(0)
+    offsets = torch.tensor([0, *torch.tensor(sizes).cumsum(0)])
+    scores = (9 * torch.randn(sum(sizes), *columns, generator=random)).requires_grad_()
+    slopes = torch.randn(scores.shape, generator=random)
+    rows = segment_ids(offsets)
+    powers = (scores - segment_max(scores.detach(), offsets)[rows]).exp()
+    literal = powers / segment_sum(powers, offsets)[rows]
+    found = segment_softmax(scores, offsets)
+    assert torch.equal(found, literal)
+    ours, expected = (torch.autograd.grad(one, scores, slopes)[0] for one in (found, literal))
+    assert torch.equal(ours, expected)
