@@ -80,12 +80,10 @@ def dtfd(p: Parameters, given: Given) -> Told:
 
 def gtp(p: Parameters, given: Given) -> Told:
     """Read clusters and transformer of GTP; its nodes are as wide as the features."""
-    inner = p.size(f"{STACK}.0.att_module.qkv_nn.weight", 0) // 3
     return p.size("cluster_proj.weight", 1), {
         "clusters": p.size("cluster_proj.weight", 0),
         "layers": p.count(STACK.replace(".", r"\.")),
-        "inner": inner,
-        "ratio": p.size(f"{STACK}.0.mlp_module.0.weight", 0) // inner,
+        "inner": p.size(f"{STACK}.0.att_module.qkv_nn.weight", 0) // 3,
     }
 
 
