@@ -66,7 +66,7 @@ class GTP(BagModel):
     torchmil (its preset) has :math:`D^{-1/2} A D^{-1/2}` in the place of A, also in the penalties,
     nodes as wide as the features with :math:`g = \mathrm{ReLU}(y)`, and one layer of another width
     inside, with ReLU. It makes A dense, twice. Its layer has no projection behind the attention:
-    with its weights ``project`` is the identity, and outputs differ by the epsilon of two norms.
+    with its weights ``project`` is the identity, and outputs are the same.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ class GTP(BagModel):
     heads : of its attention; they divide its width.
     inner, ratio, activation : width inside the layers (None: H), of which the MLP is so many times
         as wide, and ``gelu`` or ``relu`` in the MLP.
+    epsilon : of the norms inside the layers; counts for a class token that is close to zero yet.
 
     Shapes
     ------
@@ -118,6 +119,7 @@ class GTP(BagModel):
                 "inner": 512,
                 "ratio": 4,
                 "activation": "relu",
+                "epsilon": 1e-5,
             },
             {
                 "learning_rate": 1e-4,
@@ -141,6 +143,7 @@ class GTP(BagModel):
         inner: int | None = None,
         ratio: int = 2,
         activation: str = "gelu",
+        epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
         self.check("nodes", nodes, ("normed", "relu"))
@@ -153,7 +156,7 @@ class GTP(BagModel):
         self.assign = nn.Linear(hidden, clusters)
         self.token = nn.Parameter(torch.zeros(1, 1, hidden))
         self.blocks = nn.ModuleList(
-            TokenBlock(hidden, heads, inner, ratio, activation) for _ in range(layers)
+            TokenBlock(hidden, heads, inner, ratio, activation, epsilon) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(hidden)
 

@@ -56,6 +56,7 @@ class TokenBlock(nn.Module):
     inner : width I inside; None: H.
     ratio : W_1 is so many times as wide as I.
     activation : between W_1 and W_2, ``gelu`` or ``relu``.
+    epsilon : of the norms, beside the variance.
 
     Raises
     ------
@@ -69,16 +70,17 @@ class TokenBlock(nn.Module):
         inner: int | None = None,
         ratio: int = 2,
         activation: str = "gelu",
+        epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
         same, inner = inner in (None, width), inner or width
         refuse_broken_heads(inner, heads)
         self.heads = heads
         self.enter = nn.Identity() if same else nn.Linear(width, inner)
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, eps=epsilon)
         self.qkv = nn.Linear(width, 3 * inner, bias=False)
         self.project = nn.Linear(inner, inner)
-        self.norm2 = nn.LayerNorm(inner, eps=1e-6)
+        self.norm2 = nn.LayerNorm(inner, eps=epsilon)
         self.first = nn.Linear(inner, ratio * inner)
         self.activation = ACTIVATIONS[activation]
         self.second = nn.Linear(ratio * inner, inner)

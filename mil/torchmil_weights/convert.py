@@ -16,7 +16,7 @@ from mil.models import find_preset
 from mil.network import Network, build_network
 from mil.problems import InputError, did_you_mean, listed
 from mil.torchmil_weights.names import as_ours
-from mil.torchmil_weights.tables import TABLES
+from mil.torchmil_weights.tables import REFUSED, TABLES
 from mil.training.settings import TrainingSettings
 from mil.training.store import copy_state, save_state
 from wsi.storage import atomic, sha256_file
@@ -123,6 +123,8 @@ def _taken_over(
     options: Mapping[str, Any],
 ) -> tuple[Network, dict[str, Any]]:
     """Return the network and what ``build_network`` made it of."""
+    if model in REFUSED:
+        raise InputError([f"model is {model!r}: {REFUSED[model]}"])
     if model not in TABLES:
         hint = did_you_mean(model, TABLES) or "."
         raise InputError(

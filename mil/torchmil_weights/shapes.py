@@ -78,6 +78,24 @@ def dtfd(p: Parameters, given: Given) -> Told:
     return p.size(weight, 1), {"attention": p.size(weight, 0)}
 
 
+def gtp(p: Parameters, given: Given) -> Told:
+    """Read clusters and transformer of GTP; its nodes are as wide as the features."""
+    return p.size("cluster_proj.weight", 1), {
+        "clusters": p.size("cluster_proj.weight", 0),
+        "layers": p.count(STACK.replace(".", r"\.")),
+        "inner": p.size(f"{STACK}.0.att_module.qkv_nn.weight", 0) // 3,
+    }
+
+
+def iib_mil(p: Parameters, given: Given) -> Told:
+    """Read width and layers of the encoder of IIB-MIL."""
+    qkv = "encoder.layers.0.att_module.qkv_nn.weight"
+    return p.size(qkv, 1), {
+        "hidden": p.size(qkv, 0) // 3,
+        "stages": p.count(r"encoder\.layers"),
+    }
+
+
 def patchgcn(p: Parameters, given: Given) -> Told:
     """Read convolutions and attention of Patch-GCN."""
     width = p.size("gcn_layers.0.conv.fc.module.weight", 1)

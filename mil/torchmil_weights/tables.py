@@ -1,7 +1,7 @@
 """What torchmil 1.0.2 calls the parameters of our models.
 
 A model more is an entry of ``TABLES``, a reader in ``mil.torchmil_weights.shapes``, and a preset
-``torchmil`` of the model itself.
+``torchmil`` of the model itself; or a sentence in ``REFUSED``.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ class Table:
         nothing.
     joined : theirs that ours are parts of, and the axis along which they lie.
     shaped : theirs of another shape than ours, and that shape.
-    unread : parameters of theirs that its own forward pass does not read.
+    unread : parameters of theirs that the outputs of its bags do not depend on.
     head_options : of the head, by which it does what torchmil does.
     differs : sentences on where predictions are others than torchmil's, for the user.
     """
@@ -160,6 +160,53 @@ TABLES = {
         "second tier (distill_mode max and maxmin), here the highest and lowest: predictions are "
         "others.",
     ),
+    "gtp": Table(
+        shapes.gtp,
+        {
+            "token": "cls_token",
+            "embed": "gcn_conv.fc.module",
+            "bias": "gcn_conv.fc.module.bias",
+            "assign": "cluster_proj",
+            "blocks.{}.enter": f"{STACK}.{{}}.in_proj",
+            "blocks.{}.norm1": f"{STACK}.{{}}.norm1",
+            "blocks.{}.qkv": f"{STACK}.{{}}.att_module.qkv_nn",
+            "blocks.{}.norm2": f"{STACK}.{{}}.norm2",
+            "blocks.{}.first": f"{STACK}.{{}}.mlp_module.0",
+            "blocks.{}.second": f"{STACK}.{{}}.mlp_module.3",
+            "blocks.{}.leave": f"{STACK}.{{}}.out_proj",
+            "norm": "transformer_encoder.norm",
+        },
+        head="classifier",
+        absent={"blocks.{}.project.weight": _eye_like, "blocks.{}.project.bias": torch.zeros_like},
+    ),
+    "iib_mil": Table(
+        shapes.iib_mil,
+        {
+            "queries": "cls_token",
+            "stages.layers.{}.enter": "encoder.layers.{}.att_proj",
+            "stages.layers.{}.norm": "encoder.layers.{}.norm1",
+            "stages.layers.{}.attention.qkv": "encoder.layers.{}.att_module.qkv_nn",
+            "stages.layers.{}.mlp.0": "encoder.layers.{}.norm2",
+            "stages.layers.{}.mlp.1": "encoder.layers.{}.mlp_module.0",
+            "stages.layers.{}.mlp.4": "encoder.layers.{}.mlp_module.3",
+            "stages.norm": "encoder.norm",
+            "decoder.{}.before": "decoder.layers.{}.norm1",
+            "decoder.{}.qkv": "decoder.layers.{}.att_module.qkv_nn",
+            "decoder.0.after": "decoder.norm",
+        },
+        head="bag_classifier",
+        absent={
+            "classify.0.weight": torch.ones_like,
+            "classify.0.bias": torch.zeros_like,
+            "classify.1": torch.zeros_like,
+            "labels.prototypes": torch.zeros_like,
+        },
+        shaped={"cls_token": (1, 1, -1)},
+        unread=("feat_proj", "decoder.layers.{}.norm2", "inst_classifier", "prototypes"),
+        differs="bags are as in torchmil; its instance classifier and prototypes are left out, for "
+        "they learnt labels that were wrong (the highest logits made the prototype of class 0, or "
+        "none was ever made). instance_logits are 0 before more training.",
+    ),
     "patchgcn": Table(
         shapes.patchgcn,
         {
@@ -240,3 +287,12 @@ TABLES = {
         "means, about which its predictions scatter.",
     ),
 }
+
+REFUSED = {
+    "setmil": "torchmil's SETMIL cannot be taken over: it reshapes its map into tokens where it "
+    "would have to transpose it, so that a token is pieces of many patches, its attention mixes "
+    "tokens and channels in the same way, and its scales (use_pmf) are layers of another kind. "
+    "Its weights mean nothing in a network whose tokens are patches; train setmil anew, with "
+    "preset torchmil for its sizes."
+}
+"""Models of which no layer of torchmil's does what ours does, and why."""

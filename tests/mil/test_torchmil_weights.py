@@ -12,6 +12,7 @@ from examples import golden_input
 from golden import eight_neighbours, golden, golden_parameters
 from synthetic_cohort import write_cohort
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from torchmil_cases import (
     ALL,
     CASES,
@@ -33,7 +34,7 @@ from mil.models import MODELS
 from mil.prediction import predict_fold
 from mil.problems import InputError
 from mil.torchmil_weights.convert import GRAPH, convert_torchmil, from_torchmil
-from mil.torchmil_weights.tables import TABLES
+from mil.torchmil_weights.tables import REFUSED, TABLES
 from wsi.commandline import main
 from wsi.storage import read_features
 
@@ -95,6 +96,60 @@ def test_camil_is_torchmils_but_for_what_its_values_are_of(case):
     assert abs(told(network, bag()) - measured) > 1e-4
     network.model._fuse = lambda t, h, share: fuse(t, t, share)
     assert told(network, bag()) == pytest.approx(measured, abs=1e-5)
+
+
+def test_norms_of_gtp_have_torchmils_epsilon():
+    """Its class token starts at zero; one that is little yet depends on it (measured there)."""
+    state = weights("gtp")
+    state["cls_token"] /= 100
+    assert ours("gtp", state, bag()) == pytest.approx(0.164257, abs=1e-5)
+    other = told(from_torchmil("gtp", state, epsilon=1e-6), bag())
+    assert other == pytest.approx(0.104472, abs=1e-5)
+
+
+def test_instances_of_iib_mil_have_no_labels_yet():
+    state = weights("iib_mil")
+    network = from_torchmil("iib_mil", state)
+    assert state["inst_classifier.weight"].all()
+    assert state["prototypes"].all()
+    assert not network.model.labels.prototypes.any()
+    assert not MILModel(network).eval().of_bag(bag()).inst_logits.any()
+    with torch.no_grad():  # they do not reach torchmil's outputs, either
+        for name in ("inst_classifier", "prototypes", "feat_proj", "decoder.layers.0.norm2"):
+            for key in (key for key in state if key.startswith(name)):
+                state[key] += 1
+    assert ours("iib_mil", state, bag()) == pytest.approx(MEASURED["iib_mil"]["logit"], abs=1e-5)
+
+
+def test_weights_of_setmil_are_refused():
+    with pytest.raises(InputError, match="a token is pieces of many patches") as caught:
+        from_torchmil("setmil", {"proj.weight": torch.zeros(16, WIDTH)})
+    assert caught.value.problems == [f"model is 'setmil': {REFUSED['setmil']}"]
+
+
+def test_setmil_of_torchmil_has_tokens_of_many_patches():
+    """Why it is refused: neither its tokens nor what its heads read are of patches."""
+    models = pytest.importorskip("torchmil", reason="pip install torchmil==1.0.2").models
+    torch.manual_seed(0)
+    model = models.SETMIL(in_shape=(WIDTH,), att_dim=16, set_n_heads=4).eval()
+    x = torch.randn(1, 36, WIDTH)
+    places = torch.stack([torch.arange(36) // 6, torch.arange(36) % 6], 1)
+    seen = []
+    model.se_transf.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(x, coords=places[None])
+        patches = model.proj(x)  # [1, 36, 16]
+        reshaped = patches.transpose(1, 2).reshape(1, 36, 16)
+        tokens = [torch.cat([model.cls_token, y], 1) for y in (reshaped, patches)]
+        wrong, right = (y + model.pos_embed(y) for y in tokens)
+        (found,) = seen
+        torch.testing.assert_close(found, wrong)
+        assert (found - right)[:, 1:].abs().max() > 0.1
+
+        attention = model.se_transf.layers[0].att_module
+        heads = attention.qkv_nn(found).chunk(3, 2)
+        wrong = scaled_dot_product_attention(*(y.reshape(1, 4, 37, 4) for y in heads))
+        torch.testing.assert_close(attention(found), wrong.transpose(1, 2).reshape(1, 37, 16))
 
 
 @pytest.mark.parametrize("p", [0, 1])
@@ -254,6 +309,23 @@ def test_every_parameter_that_does_not_fit_has_a_sentence():
             dict,
             {"smooth": "late"},
             "weights: pool.proj1.weight is missing; model sm_abmil has it, float32 [8, 12].",
+        ),
+        (
+            "gtp",
+            lambda state: state.update(
+                {"transformer_encoder.layers.0.norm1.weight": torch.ones(16)}
+            ),
+            {},
+            "weights: transformer_encoder.layers.0.norm1.weight is float32 [16]; beside the file's "
+            "other layers, model gtp has it float32 [12].",
+        ),
+        (
+            "iib_mil",
+            lambda state: state.update({"decoder.layers.1.norm1.weight": torch.ones(16)}),
+            {},
+            "weights: decoder.layers.1.norm1.weight is not known; model iib_mil as torchmil "
+            "publishes it has no such parameter. A network with layers of its own cannot be taken "
+            "over.",
         ),
         (
             "transmil",
