@@ -83,8 +83,8 @@ class CAMIL(BagModel):
 
     Shapes
     ------
-    features [N, D], coords [N, 2] and edges [2, E] (but for ``similarity``) of one bag, or packed with
-    offsets [B + 1]; returns vector [B, H], scores [N].
+    features [N, D], coords [N, 2] and edges [2, E] (but for ``similarity``) of one bag, or packed
+    with offsets [B + 1]; returns vector [B, H], scores [N].
 
     Notes
     -----
