@@ -62,29 +62,38 @@ class CAMIL(BagModel):
     attention, see ``mil.nn.nystrom``. Here a is 1 for an instance and its neighbours in the bag's
     graph, and Nystrom attention is that of TransMIL without what depends on other bags.
 
+    torchmil (its preset) has h without ReLU and a LayerNorm of it in front of a Nystrom attention
+    of 4 heads without output layer; neighbours alone, with :math:`D^{-1/2} A D^{-1/2}` for a; and
+    plain attention for f. Its L is made of T, which is mended, so outputs with its weights (b_v and
+    the score's bias are 0) differ by that alone.
+
     Parameters
     ----------
     in_dim : width of the instance features, D.
     hidden : width of h and of the bag embedding, H; None: h = x.
-    heads, landmarks, iterations : of the Nystrom attention.
+    relu : have the ReLU of h.
+    norm : have a LayerNorm in front of the Nystrom attention.
+    heads, landmarks, iterations, project : of the Nystrom attention.
     keys : width K of queries and keys for neighbours.
-    attention : width of f.
+    attention, gated : of f.
     fusion : ``paper`` or ``code``.
-    graph : ``bag``, the bag's own, or ``similarity``, see ``mil.nn.similarity_graph``.
+    graph : ``bag``, the bag's own and each instance itself; ``neighbours``, the bag's own,
+        normalised; or ``similarity``, see ``mil.nn.similarity_graph``.
     residual, start, mask_padding, fixed_landmarks : of the Nystrom attention.
     dropout : behind the layer that makes h, and behind the Nystrom attention.
 
     Shapes
     ------
-    features [N, D], coords [N, 2] and edges [2, E] (for graph ``bag``) of one bag, or packed with
-    offsets [B + 1]; returns vector [B, H], scores [N].
+    features [N, D], coords [N, 2] and edges [2, E] (but for ``similarity``) of one bag, or packed
+    with offsets [B + 1]; returns vector [B, H], scores [N].
 
     Notes
     -----
     Instances go through the Nystrom attention row by row of their slide, whatever their order in
-    the bag. Time and memory grow with N and E: training on 100,000 instances of width 1024
-    peaks at 4.3 GiB on a CPU, 1.0 of them the bag and PyTorch. Elsewhere e is made of two N x N
-    matrices, and L of T.
+    the bag. Time and memory grow with N and E: a step of preset ``torchmil`` on 100,000 instances
+    of width 1024 takes 2.0 GB of a CPU's memory beside the bag and PyTorch, 1.0 GB. Above 20,000
+    instances what attention and fusion compute on their way is made anew for the gradient, in
+    runs of instances. Elsewhere e is made of two N x N matrices, and L of T.
     """
 
     presets: ClassVar = {

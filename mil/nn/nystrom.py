@@ -187,7 +187,7 @@ class NystromAttention(nn.Module):
         return y + residual[0] if residual else y
 
     def _read(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return keys of landmarks, what landmarks hear, and the residual [n, H], if any."""
+        """Return landmarks of keys, what landmarks hear, and the residual [n, H] if any."""
         of_query, of_key, of_value = self.qkv.weight.chunk(3)
         length, padding = self._runs(len(x))
         means = self._means(x[None, None], length, padding)[0, 0]  # [m, H]

@@ -175,6 +175,49 @@ def test_recomputation_changes_nothing(model, monkeypatch):
         torch.testing.assert_close(one, other)
 
 
+def test_torchmils_form_is_its_formula_with_values_of_the_instance():
+    """Literally, all pairs; with values of T it is torchmil 1.0.2's output to 1e-16."""
+    torch.manual_seed(0)
+    sizes = {"hidden": 16, "keys": 16, "landmarks": 8, "attention": 6}
+    model = build_model("camil", 24, preset="torchmil", **sizes).double().eval()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.25)
+    bag, n = example_bag(32), torch.arange(32)
+    cells = torch.stack([n // 8, n % 8], 1)
+    near = ((cells[:, None] - cells).abs().amax(2) == 1).double()
+    edges = near.nonzero().T
+    bag = Bag.single(
+        bag.features.double(),
+        coords=bag.coords,
+        edge_index=edges,
+        edge_weight=torch.ones(edges.shape[1]).double(),
+    )
+
+    h = bag.features @ model.embed[0].weight.T + model.embed[0].bias
+    x = nn.functional.layer_norm(h, (16,), model.norm.weight, model.norm.bias)
+    q, k, v = (x @ model.attention.qkv.weight.T).view(32, 3, 4, 4).permute(1, 2, 0, 3)
+    q_mean, k_mean = (each.view(4, 8, 4, 4).mean(2) for each in (q, k))
+    outer, inner, last = (
+        (a @ b.mT / 2).softmax(-1) for a, b in ((q, k_mean), (q_mean, k_mean), (q_mean, k))
+    )
+    z = inner.mT / (inner.sum(-2).max() * inner.sum(-1).max())
+    eye = torch.eye(8).double()
+    for _ in range(6):
+        az = inner @ z
+        z = z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az))) / 4
+    t = h + (outer @ z @ last @ v).permute(1, 0, 2).flatten(1)
+    power = near.sum(1).rsqrt()
+    weights = near * power * power[:, None]
+    e = (weights * (t @ model.query.weight.T @ model.key.weight @ t.T) / 4).sum(1)
+    local = e.softmax(0)[:, None] * (h @ model.value.weight.T + model.value.bias)
+    m = local.sigmoid() * local + (1 - local.sigmoid()) * t
+    first = model.pool.direction[0]
+    f = (t @ first.weight.T + first.bias).tanh() @ model.pool.score.weight[0]
+    torch.testing.assert_close(model(bag).vector[0], f.softmax(0) @ m)
+    assert not hasattr(model.attention.out, "weight")
+    assert model.pool.gate is None
+
+
 def test_what_is_not_there_is_a_sentence(model):
     with pytest.raises(BagError, match=r"patient P7: no edges, which model camil reads"):
         model(square(torch.zeros(3, 24), "P7"))

@@ -162,6 +162,54 @@ def test_maps_of_the_original(file, module, p, output, monkeypatch):
     assert sums == pytest.approx(expected["relevance_block_sums"], rel=1e-3)
 
 
+def test_torchmils_form_is_its_formula():
+    """Literally, with A dense; with an epsilon of 1e-5 it is torchmil 1.0.2's output to the bit."""
+    torch.manual_seed(0)
+    model = build_model("gtp", 24, preset="torchmil", clusters=5, heads=2, inner=8).double().eval()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.25)
+    edges = eight_neighbours()
+    x = torch.from_numpy(golden_input(0, 24))
+    bag = Bag.single(x, edge_index=edges, edge_weight=torch.ones(edges.shape[1]).double())
+    a = torch.zeros(64, 64).double()
+    a[edges[1], edges[0]] = 1
+    power = a.sum(1).rsqrt()
+    a = a * power * power[:, None]
+
+    y = ((a @ x + x) @ model.embed.weight.T + model.bias).relu()
+    s = model.assign(y).softmax(1)
+    tokens = torch.cat([model.token[0], s.T @ y])
+    (block,) = model.blocks
+    q, k, v = block.qkv(block.norm1(tokens)).view(6, 3, 2, 4).permute(1, 2, 0, 3)
+    heard = ((q @ k.mT / 2).softmax(-1) @ v).transpose(0, 1).flatten(1)
+    u = block.enter(tokens) + block.project(heard)
+    u = u + block.second(block.first(block.norm2(u)).relu())
+    embedding = model(bag)
+    torch.testing.assert_close(embedding.vector[0], model.norm(block.leave(u))[0])
+    mincut = -(s.T @ a @ s).trace() / (s.T @ a.sum(1).diag() @ s).trace()
+    torch.testing.assert_close(embedding.penalties["mincut"][0], mincut)
+    assert block.first.weight.shape == (32, 8)
+
+
+def test_maps_of_torchmils_form_go_through_its_layers():
+    """Relevance of a sum is handed on whole, here through a layer of another width inside."""
+    torch.manual_seed(0)
+    model = build_model("gtp", 24, preset="torchmil", clusters=5, heads=2, inner=8).double().eval()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.5)
+    linear, x = nn.Linear(24, 2).double(), torch.from_numpy(golden_input(0, 24))
+    bag = Bag.single(x, edge_index=eight_neighbours())
+    maps = torch.stack([graph_cam(model, bag, linear, output) for output in (0, 1)])
+    assert maps.shape == (2, 64)
+    assert maps.min() >= 0
+    assert maps.max() > 0
+    with torch.no_grad():
+        steps = model.blocks[0](model.clusters(bag).tokens)
+        told = relevance(model.blocks, [steps], model.norm(steps.y)[:, 0], linear, 1)
+    assert told[0].shape == (1, 2, 6, 6)
+    assert not told[0][:, :, 1:].any()  # the class token alone is read
+
+
 def test_maps_of_bags_are_those_of_each_alone():
     torch.manual_seed(0)
     model, linear = build_model("gtp", 24, clusters=6).eval(), nn.Linear(64, 3)

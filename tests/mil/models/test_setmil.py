@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from mil.bags import Bag, pack
 from mil.models import build_model
+from mil.nn.reduced_map import ReducedMap
 from mil.nn.segments import segment_softmax
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/setmil.json"
@@ -159,3 +160,34 @@ def test_sides_of_the_map_are_not_confused():
     row = model(Bag.single(x, coords=at(*[(0, i) for i in range(6)]))).vector
     column = model(Bag.single(x, coords=at(*[(i, 0) for i in range(6)]))).vector
     assert (row - column).abs().max() > 1e-3
+
+
+def test_torchmils_form_takes_every_patch_for_a_token():
+    torch.manual_seed(0)
+    sizes = {"reduced": 8, "pyramid": 6, "join": 4, "heads": 2}
+    model = build_model("setmil", 24, preset="torchmil", **sizes).eval()
+    bag = example_bag(40)
+    linear = nn.functional.linear(bag.features, model.reduce.weight, model.reduce.bias)
+    cells, image = bag.coords.flip(1) // 1024, torch.zeros(1, 8, 5, 8)
+    image[0, :, cells[:, 0], cells[:, 1]] = linear.T
+    for scale in model.pyramid:  # all cells are there, so that windows are those of the image
+        side = scale.kernel
+        windows = nn.functional.unfold(image, side, padding=side // 2)[0].T
+        expected = scale.qkv(scale.norm(windows))
+        found = ReducedMap.of(bag, "setmil", [1], 1, None)
+        tokens = model._reduced(bag, found)
+        torch.testing.assert_close(
+            scale.project(tokens, found.around(side)), expected, rtol=1e-4, atol=1e-5
+        )
+    assert model.out_dim == 4
+    assert model._strides(bag) == [1]
+    assert len(found.tokens) == 40
+
+
+def test_without_a_reduction_the_share_of_a_token_is_that_of_its_patch():
+    model = small(stride=None)
+    bag = Bag.single(torch.randn(4, 24), coords=at((0, 0), (0, 1), (3, 0), (0, 1)))
+    shares = model(bag).scores.exp()
+    torch.testing.assert_close(shares[1], shares[3])  # of one cell
+    on_canvas = small(stride=None, canvas=4)(bag)
+    assert torch.isfinite(on_canvas.vector).all()

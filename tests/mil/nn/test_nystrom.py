@@ -200,6 +200,35 @@ def test_gradients_are_right():
     assert torch.autograd.gradcheck(lambda x: attention(x, torch.tensor([0, 2, 7])), x)
 
 
+@pytest.mark.parametrize("residual", ["sequence", "heads", "none"])
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_stages_say_the_same(residual, mask_padding, monkeypatch):
+    """(exact): landmarks made of means of instances, and queries a run at a time."""
+    monkeypatch.setattr("mil.nn.recompute.LARGE", 10)
+    monkeypatch.setattr("mil.nn.recompute.RUN", 7)
+    torch.manual_seed(0)
+    attention = NystromAttention(
+        16, 2, 8, residual=residual, mask_padding=mask_padding, fixed_landmarks=not mask_padding
+    ).double()
+    x = torch.randn(45, 16, dtype=torch.float64, requires_grad=True)
+    offsets, found = torch.tensor([0, 5, 45]), []
+    wanted = [x, *attention.parameters()]
+    for method in (attention.forward, attention.in_stages):
+        y = method(x, offsets)
+        found.append((y.detach(), *torch.autograd.grad(y.square().sum(), wanted)))
+    torch.testing.assert_close(*found)
+
+
+def test_without_projection_heads_are_put_side_by_side():
+    torch.manual_seed(0)
+    attention, bare = NystromAttention(16, 2, 8), NystromAttention(16, 2, 8, project=False)
+    attention.out.weight.data.copy_(torch.eye(16))
+    attention.out.bias.data.zero_()
+    bare.load_state_dict({k: v for k, v in attention.state_dict().items() if k[:4] != "out."})
+    x = torch.randn(20, 16)
+    torch.testing.assert_close(bare(x, one(20)), attention(x, one(20)))
+
+
 def test_options_that_cannot_be_are_sentences():
     with pytest.raises(InputError, match=r"residual is 'head'; it must be sequence, heads, none"):
         NystromAttention(16, 2, residual="head")
