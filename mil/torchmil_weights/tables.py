@@ -290,8 +290,8 @@ TABLES = {
 
 REFUSED = {
     "setmil": "torchmil's SETMIL cannot be taken over: it reshapes its map into tokens where it "
-    "would have to transpose it, so that a token is pieces of many patches, its attention mixes "
-    "tokens and channels in the same way, and its scales (use_pmf) are layers of another kind. "
+    "would have to transpose it, so that a token is pieces of many patches; with use_pmf its "
+    "scales are layers of another kind; and the heads of its attention mix tokens and channels. "
     "Its weights mean nothing in a network whose tokens are patches; train setmil anew, with "
     "preset torchmil for its sizes."
 }
