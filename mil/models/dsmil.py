@@ -45,10 +45,13 @@ class DSMIL(BagModel):
     ------
     features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, C D],
     instance_logits c [N, C], class_scores [N, C]: the raw scores before the softmax, and scores
-    [N]: the largest of them. Time and memory grow with N C.
+    [N]: the largest of them.
 
     Notes
     -----
+    Time and memory grow with N C. A process on a CPU that holds the 0.4 GB of 100,000 instances of
+    width 1024 peaks at 1.4 GB in training with one output (preset ``torchmil``).
+
     Elsewhere padding can become the critical instance, or both losses have weight 1. The
     authors' mean of both streams' probabilities is not offered: the vector alone is scored.
     """
