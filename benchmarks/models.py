@@ -5,7 +5,8 @@ its 8 neighbours, on one thread: seconds of the core and what memory rises to ab
 Both sides get the same features, coordinates, edges and label. Theirs is built by its defaults,
 ours by its preset `torchmil` or, where it has none, by `OURS`, the published network; the numbers
 of parameters show how far it is the same work. Every figure comes from a process of its own,
-which may have `--memory` GB; the least of `--repeats` passes counts, after one to warm up.
+which may have `--memory` GB; the least of `--repeats` passes counts, after one to warm up, which
+counts where it is alone (0).
 
 `--alone` leaves torchmil out, for bags that it has no room for.
 """
@@ -127,7 +128,7 @@ def measure(side: str, name: str, instances: int, repeats: int) -> dict[str, flo
         go()
         seconds.append(time.process_time() - start)
     return {
-        "seconds": min(seconds[1:]),
+        "seconds": min(seconds[1:] or seconds),
         "megabytes": resident("VmHWM") - before,
         "parameters": parameters,
     }

@@ -50,10 +50,13 @@ class DSMIL(BagModel):
     ------
     features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, C D],
     instance_logits c [N, C], class_scores [N, C]: the raw scores before the softmax, and scores
-    [N]: the largest of them. Time and memory grow with N C.
+    [N]: the largest of them.
 
     Notes
     -----
+    Time and memory grow with N C. A process on a CPU that holds the 0.4 GB of 100,000 instances of
+    width 1024 peaks at 1.4 GB in training with one output (preset ``torchmil``).
+
     Elsewhere padding can become the critical instance, both losses have weight 1, or logits of the
     streams are averaged. The ``paper`` preset stops by the validation loss, the authors by accuracy
     and AUC.

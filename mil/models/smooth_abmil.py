@@ -34,6 +34,11 @@ class SmoothABMIL(BagModel):
     features [N, D] and edges [2, E] of one bag, or packed with offsets [B + 1]; returns vector
     [B, H], scores [N], pooled [N, H].
 
+    Notes
+    -----
+    Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
+    width 1024, on a grid of 8 neighbours, peaks at 1.5 GB in training (preset ``torchmil``).
+
     Raises
     ------
     mil.bags.BagError : bags without edges.
