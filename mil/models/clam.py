@@ -11,7 +11,7 @@ from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.attention import AttentionPool
 from mil.nn.embed import instance_embedding
 from mil.nn.initialise import xavier_linear_
-from mil.nn.segments import at_least_single, segment_ids, segment_rank, segment_sum
+from mil.nn.segments import at_least_single, segment_ids, segment_rank
 
 CLUSTERING = ("ce", "svm")
 TRAINING = {
@@ -104,6 +104,10 @@ class CLAM(BagModel):
         self.out_dim = branches or width
         xavier_linear_(self)
 
+    def of_all(self, h: Tensor) -> Tensor | None:
+        """Return ``of_instances``, None in training, where few instances are asked."""
+        return None if self.training else self.of_instances(h)
+
     def of_instances(self, h: Tensor) -> Tensor:
         """Return d [N, C]: how much each class's own classifier takes an instance for "in" it."""
         logits = torch.stack([head(h) for head in self.instance_heads], 1)  # [N, C, 2]
@@ -111,20 +115,24 @@ class CLAM(BagModel):
 
     def instance_loss(self, embedding: Embedding, bag: Bag, classes: Tensor) -> Tensor:
         """Return the weighted clustering loss [B], 0 where the class is unknown."""
-        logits = embedding.instance_logits  # [N, C]
         scores = embedding.class_scores
         scores = embedding.scores.unsqueeze(1) if scores is None else scores
         ids, sizes = segment_ids(bag.offsets), bag.offsets.diff()
         k = (sizes // 2).clamp(max=self.k)[ids].unsqueeze(1)  # [N, 1]
         rank = segment_rank(scores.detach(), bag.offsets)  # [N, branches]
         highest, lowest = rank < k, rank >= sizes[ids].unsqueeze(1) - k
-        columns = torch.arange(logits.shape[1], device=logits.device)
-        own = classes[ids].unsqueeze(1) == columns  # [N, C]
+        of_bag, count = classes[ids].unsqueeze(1), len(self.instance_heads)
+        own = of_bag == torch.arange(count, device=classes.device)  # [N, C]
         share = 1 / (2 * k.clamp(min=1))
         inside = share * (highest & own)
         outside = share * (lowest & own)
         if self.subtyping:
-            outside = outside + 2 * share * (highest & ~own & (classes[ids] >= 0).unsqueeze(1))
+            outside = outside + 2 * share * (highest & ~own & (of_bag >= 0))
+        chosen = (inside + outside).any(1).nonzero()[:, 0]  # few of all
+        inside, outside = inside[chosen], outside[chosen]
+        logits = self.of_instances(embedding.pooled[chosen])
         told = inside * softplus(self.margin - logits) + outside * softplus(self.margin + logits)
-        loss = self.clustering_weight * segment_sum(told.sum(1), bag.offsets)
-        return loss / logits.shape[1] if self.subtyping else loss
+        loss = self.clustering_weight * told.new_zeros(len(sizes)).index_add(
+            0, ids[chosen], told.sum(1)
+        )
+        return loss / count if self.subtyping else loss

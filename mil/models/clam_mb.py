@@ -27,7 +27,7 @@ class CLAMMB(CLAM):
     Shapes
     ------
     features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, C], class_scores
-    [N, C], scores [N]: the largest of them, and instance_logits [N, C].
+    [N, C], scores [N]: the largest of them, and instance_logits [N, C] (in evaluation).
     """
 
     gives_outputs: ClassVar[bool] = True
@@ -39,7 +39,7 @@ class CLAMMB(CLAM):
         return Embedding(
             self.after_pooling(z),
             scores.amax(1),
-            instance_logits=self.of_instances(h),
+            instance_logits=self.of_all(h),
             class_scores=scores,
             pooled=h,
         )

@@ -23,7 +23,7 @@ class CLAMSB(CLAM):
     Shapes
     ------
     features [N, D] of one bag, or packed with offsets [B + 1]; returns vector [B, H], scores [N],
-    instance_logits [N, C] and pooled [N, H].
+    instance_logits [N, C] (in evaluation) and pooled [N, H].
     """
 
     presets: ClassVar = {
@@ -54,4 +54,4 @@ class CLAMSB(CLAM):
         """Return vector [B, H], raw attention [N] and what instances are of each class [N, C]."""
         h = self.embed(bag.features)  # [N, H]
         vector, scores = self.pool(h, bag.offsets)
-        return Embedding(vector, scores, instance_logits=self.of_instances(h), pooled=h)
+        return Embedding(vector, scores, instance_logits=self.of_all(h), pooled=h)

@@ -1,20 +1,18 @@
 """Sums, means and softmaxes over the bags of a packed tensor.
 
 Everywhere ``offsets`` [B + 1] holds the first row of each bag and, last, the number of rows N.
-Summation is ``index_add`` in row order, so that a bag's result has the same bits alone and packed.
-It adds in the precision of what it adds, so half precision, where a long sum stands still, becomes
-float32 first.
+Summation is ``index_add`` in row order, or a product with the bag's rows alone, so that a bag's
+result has the same bits alone and packed. Sums are in the precision of what is added, so half
+precision, where a long sum stands still, becomes float32 first.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-ROWS = 512
-"""Rows whose products are made at once on a CPU: two megabytes of 1,024 columns."""
 
 
 def segment_ids(offsets: Tensor) -> Tensor:
@@ -95,8 +93,8 @@ def weighted_sum(
 
     With ``order`` [N], every row of ``values`` once, row n of the bags is ``values[order[n]]``.
 
-    The bits are those of ``segment_sum(weights[:, None] * values[order])`` and of its gradient. On
-    a CPU products are made some rows at a time, which stay in its cache, and none is kept.
+    On a CPU this is a product of a vector and a matrix for every bag, which makes nothing as large
+    as the values; elsewhere products of all rows are added up.
     """
     return _WeightedSum.apply(at_least_single(weights), at_least_single(values), offsets, order)
 
@@ -108,50 +106,47 @@ class _WeightedSum(torch.autograd.Function):
     def forward(
         ctx: Any, weights: Tensor, values: Tensor, offsets: Tensor, order: Tensor | None
     ) -> Tensor:
-        ids = segment_ids(offsets)
-        ctx.save_for_backward(weights, values, ids, order)
+        ctx.save_for_backward(weights, values, offsets, order)
         kind = torch.promote_types(weights.dtype, values.dtype)
-        total = values.new_zeros(len(offsets) - 1, values.shape[1], dtype=kind)
-        rows = _rows_at_once(values)
-        products = values.new_empty(rows, values.shape[1], dtype=kind)
-        for part, bags, v in _runs(values, ids, order, rows):
-            w = weights[part].unsqueeze(1)
-            total.index_add_(0, bags, torch.mul(w, v, out=products[: len(v)]))
-        return total
+        if values.device.type == "cpu":
+            parts = _of_bags(values, offsets, order)
+            return torch.stack([weights[rows].to(kind) @ v.to(kind) for rows, v in parts])
+        rows = values if order is None else values[order]
+        return segment_sum(weights.unsqueeze(1) * rows, offsets)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weights, values, ids, order = ctx.saved_tensors
+        weights, values, offsets, order = ctx.saved_tensors
         of_weights = torch.empty_like(weights) if ctx.needs_input_grad[0] else None
         of_values = torch.empty_like(values) if ctx.needs_input_grad[1] else None
-        rows = _rows_at_once(values)
-        products = grad.new_empty(rows, grad.shape[1])
-        for part, bags, v in _runs(values, ids, order, rows):
-            alone = len(grad) > 1 and v.device.type == "cpu" and bags[0] == bags[-1]
-            spread = _of_rows(grad, bags[:1] if alone else bags)  # [1 or R, D]
-            if of_weights is not None:
-                of_weights[part] = torch.mul(spread, v, out=products[: len(v)]).sum(1)
-            if of_values is not None and order is None:
-                torch.mul(spread, weights[part].unsqueeze(1), out=of_values[part])
-            elif of_values is not None:
-                of_values[order[part]] = spread * weights[part].unsqueeze(1)
+        if values.device.type == "cpu":
+            for (rows, v), g in zip(_of_bags(values, offsets, order), grad, strict=True):
+                if of_weights is not None:
+                    of_weights[rows] = v.to(g.dtype) @ g
+                if of_values is None:
+                    continue
+                w, g = weights[rows].to(v.dtype), g.to(v.dtype)
+                if order is None:
+                    torch.outer(w, g, out=of_values[rows])
+                else:
+                    of_values[order[rows]] = torch.outer(w, g)
+            return of_weights, of_values, None, None
+        spread = grad[segment_ids(offsets)]  # [N, D]
+        if of_weights is not None:
+            of_weights = (spread * (values if order is None else values[order])).sum(1)
+        if of_values is not None:
+            of_values[slice(None) if order is None else order] = spread * weights.unsqueeze(1)
         return of_weights, of_values, None, None
 
 
-def _runs(
-    values: Tensor, ids: Tensor, order: Tensor | None, rows: int
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield runs of so many rows: where they are, their bags and their values."""
-    for start in range(0, len(values), rows):
-        part = slice(start, start + rows)
-        yield part, ids[part], values[part if order is None else order[part]]
-
-
-def _rows_at_once(values: Tensor) -> int:
-    """Return how many rows are worked on together: some on a CPU, elsewhere all."""
-    rows = max(len(values), 1)
-    return min(ROWS, rows) if values.device.type == "cpu" else rows
+def _of_bags(
+    values: Tensor, offsets: Tensor, order: Tensor | None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield where each bag is, and its values."""
+    for start, end in pairwise(offsets.tolist()):
+        rows = slice(start, end)
+        yield rows, values[rows if order is None else order[rows]]
 
 
 def segment_argmax(values: Tensor, offsets: Tensor) -> Tensor:
