@@ -73,7 +73,7 @@ class PatchGCN(BagModel):
     -----
     Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
     width 1024, on a grid of 8 neighbours, peaks at 2.0 GB in training and 1.3 in evaluation
-    (preset ``paper``: 4.2 in training).
+    (preset ``paper``: 3.9 in training).
 
     Raises
     ------
