@@ -18,6 +18,8 @@ WEIGHTS = 1 << 24
 The C library gives blocks of more than 32 MiB back to the system at once. Smaller ones leave holes
 between what stays, and a process then grows with every block of queries.
 """
+KEPT = 1 << 20
+"""Weights of a bag up to which they are kept for the gradient."""
 
 
 def in_blocks(step: Callable[[int, int], Tensor], queries: int, keys: int, heads: int) -> Tensor:
@@ -54,8 +56,8 @@ class _DropoutAttention(torch.autograd.Function):
     """y = (M * P) v / (1 - p), with P the softmax and M a mask of zeros and ones.
 
     Kept are q, k, v, y and the seed of M, of which every block of queries makes weights and mask
-    anew. With g the gradient by y, that by P is D = M * (g v^T) / (1 - p), and that by what the
-    softmax was of is P * (D - g . y), since the rows of P * D add up to g . y.
+    anew; of small bags these, too. With g the gradient by y, that by P is D = M * (g v^T) / (1 - p),
+    and that by what the softmax was of is P * (D - g . y), since the rows of P * D add up to g . y.
     """
 
     @staticmethod
@@ -63,8 +65,11 @@ class _DropoutAttention(torch.autograd.Function):
         ctx.scale, ctx.p = scale, p
         ctx.seed = int(torch.randint(1 << 62, ()))
         y = v.new_empty(len(q), q.shape[1], v.shape[2])
+        ctx.kept = None
         for rows, weights, mask in _blocks(q, k, scale, p, ctx.seed):
-            y[:, rows] = weights.mul_(mask) @ v
+            if weights.numel() == len(q) * q.shape[1] * k.shape[1] <= KEPT:
+                ctx.kept = [(rows, weights, mask)]
+            y[:, rows] = (weights * mask) @ v
         y /= 1 - p
         ctx.save_for_backward(q, k, v, y)
         return y
@@ -76,10 +81,10 @@ class _DropoutAttention(torch.autograd.Function):
         of_y = (grad * y).sum(-1, keepdim=True)  # [heads, n, 1]
         grad = grad / (1 - ctx.p)
         of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for rows, weights, mask in _blocks(q, k, ctx.scale, ctx.p, ctx.seed):
+        for rows, weights, mask in ctx.kept or _blocks(q, k, ctx.scale, ctx.p, ctx.seed):
             slope = (grad[:, rows] @ v.transpose(1, 2)).mul_(mask).sub_(of_y[:, rows])
             slope.mul_(weights)
-            of_v += weights.mul_(mask).transpose(1, 2) @ grad[:, rows]
+            of_v += (weights * mask).transpose(1, 2) @ grad[:, rows]
             of_q[:, rows] = slope @ k
             of_k += slope.transpose(1, 2) @ q[:, rows]
         return of_q.mul_(ctx.scale), of_k.mul_(ctx.scale), of_v, None, None

@@ -67,6 +67,6 @@ class _Known(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        of_weight = (x.t().to(grad.dtype) @ grad).t()  # in mixed precision as the product was made
+        of_weight = grad.t() @ x.to(grad.dtype)  # in mixed precision as the product was made
         of_bias = grad.sum(0).to(ctx.dtype) if ctx.biased else None
         return None, of_weight.to(ctx.dtype), of_bias, None
