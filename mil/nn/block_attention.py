@@ -56,7 +56,7 @@ class _DropoutAttention(torch.autograd.Function):
     """y = (M * P) v / (1 - p), with P the softmax and M a mask of zeros and ones.
 
     Kept are q, k, v, y and the seed of M, of which every block of queries makes weights and mask
-    anew; of small bags these, too. With g the gradient by y, that by P is D = M * (g v^T) / (1 - p),
+    anew; of small bags these, too. With g the gradient by y, that by P is D = M * (g v^T) / (1 - p)
     and that by what the softmax was of is P * (D - g . y), since the rows of P * D add up to g . y.
     """
 
