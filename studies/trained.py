@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -76,25 +77,37 @@ def train(
     attention = folder / "attention.npz"
     if attention.exists():  # what is written last
         return Trained(folder)
-    logging.getLogger("mil").setLevel(logging.ERROR)  # hundreds of trainings
     stored = {"model": folder / "model.safetensors", "config": folder / "config.yaml"}
-    train_model(
-        **cohort.tables,
-        **stored,
-        fold=cohort.fold(fold),
-        experiment=experiment,
-        seed=seed,
-        fold_index=fold,
-        history=folder / "history.csv",
-        running=RUNNING,
-    )
-    predict_fold(
-        **cohort.tables,
-        **stored,
-        fold=cohort.test_fold(fold),
-        predictions=folder / "predictions.csv",
-        draws=folder / "draws.npz",
-        attention=attention,
-        running=RUNNING,
-    )
+    with warnings_left_out():  # of hundreds of trainings
+        train_model(
+            **cohort.tables,
+            **stored,
+            fold=cohort.fold(fold),
+            experiment=experiment,
+            seed=seed,
+            fold_index=fold,
+            history=folder / "history.csv",
+            running=RUNNING,
+        )
+        predict_fold(
+            **cohort.tables,
+            **stored,
+            fold=cohort.test_fold(fold),
+            predictions=folder / "predictions.csv",
+            draws=folder / "draws.npz",
+            attention=attention,
+            running=RUNNING,
+        )
     return Trained(folder)
+
+
+@contextmanager
+def warnings_left_out() -> Iterator[None]:
+    """Let the package log errors alone."""
+    log = logging.getLogger("mil")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

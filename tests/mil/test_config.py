@@ -584,12 +584,13 @@ def test_noise_needs_a_layer():
     ]
 
 
-def test_penalties_of_the_schema_are_those_of_the_models():
+@pytest.mark.parametrize("terms", ["penalties", "label_terms"])
+def test_terms_of_the_schema_are_those_of_the_models(terms):
     from mil.models import MODELS
 
     for name in MODELS.names():
-        told = schema["$defs"]["models"][name].get("penalties", [])
-        assert tuple(told) == MODELS.find(name).penalties, name
+        told = schema["$defs"]["models"][name].get(terms, [])
+        assert tuple(told) == getattr(MODELS.find(name), terms), name
 
 
 def test_presets_of_the_schema_are_those_of_the_models():
