@@ -18,7 +18,7 @@ LEVELS = 1 << 16
 """Values of the 16 bits that decide on an element."""
 
 Activation = Callable[[Tensor], Tensor]
-Slope = Callable[[Tensor, Tensor], Tensor]
+Slope = Callable[[Tensor, Tensor, float], Tensor]
 
 
 class Dropout(nn.Dropout):
@@ -49,7 +49,7 @@ class SigmoidDropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sigmoid of x, in training with zeros and the others divided by 1 - p."""
-        return _activated(x, self, torch.sigmoid, torch.ops.aten.sigmoid_backward)
+        return _activated(x, self, torch.sigmoid, _sigmoid_backward)
 
 
 def _activated(x: Tensor, layer: nn.Dropout, activation: Activation, slope: Slope) -> Tensor:
@@ -58,8 +58,12 @@ def _activated(x: Tensor, layer: nn.Dropout, activation: Activation, slope: Slop
     return dropout(activation(x), layer.p, layer.training)
 
 
-def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward(grad, y, 0)
+def _relu_backward(grad: Tensor, y: Tensor, kept: float) -> Tensor:
+    return torch.ops.aten.threshold_backward(grad, y, 0)  # only where y is 0 matters
+
+
+def _sigmoid_backward(grad: Tensor, y: Tensor, kept: float) -> Tensor:
+    return torch.ops.aten.sigmoid_backward(grad, y * kept)
 
 
 class _Masked(torch.autograd.Function):
@@ -82,8 +86,8 @@ class _Masked(torch.autograd.Function):
 class _Dropped(torch.autograd.Function):
     """``m f(x) / (1 - p)`` with a mask m of zeros and ones.
 
-    ``slope(grad, y)`` is grad f'(x) as a function of y = f(x), and 0 for y = 0, so that what was
-    dropped needs no mask to be told.
+    ``slope(grad, y, 1 - p)`` is grad f'(x) as a function of what came out, y = f(x) / (1 - p), and 0
+    for y = 0, so that what was dropped needs no mask to be told.
     """
 
     @staticmethod
@@ -97,7 +101,7 @@ class _Dropped(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        return ctx.slope(grad, y * ctx.kept).div_(ctx.kept), None, None, None
+        return ctx.slope(grad, y, ctx.kept).div_(ctx.kept), None, None, None
 
 
 def keep_mask(like: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
