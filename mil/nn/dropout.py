@@ -86,8 +86,8 @@ class _Masked(torch.autograd.Function):
 class _Dropped(torch.autograd.Function):
     """``m f(x) / (1 - p)`` with a mask m of zeros and ones.
 
-    ``slope(grad, y, 1 - p)`` is grad f'(x) as a function of what came out, y = f(x) / (1 - p), and 0
-    for y = 0, so that what was dropped needs no mask to be told.
+    ``slope(grad, y, 1 - p)`` is grad f'(x) as a function of what came out, y = f(x) / (1 - p), and
+    0 for y = 0, so that what was dropped needs no mask to be told.
     """
 
     @staticmethod
