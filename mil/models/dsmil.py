@@ -11,6 +11,7 @@ from mil.models.base import Auxiliary, BagModel, Embedding, Preset
 from mil.nn.initialise import orthogonal_linear_
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.segments import segment_argmax, segment_pool, segment_softmax
+from mil.nn.tanh import Tanh
 
 
 @register("dsmil")
@@ -110,7 +111,7 @@ class DSMIL(BagModel):
         self.classify = InstanceLinear(in_dim, outputs)
         self.query = nn.Sequential(InstanceLinear(in_dim, query))
         if nonlinear:
-            self.query.extend([nn.ReLU(), nn.Linear(query, query), nn.Tanh()])
+            self.query.extend([nn.ReLU(), nn.Linear(query, query), Tanh()])
         self.value = nn.Identity()
         if value:
             self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dim, in_dim), nn.ReLU())

@@ -15,6 +15,7 @@ from mil.nn.attention_encoder import EncoderLayer
 from mil.nn.label_disambiguation import LabelDisambiguation
 from mil.nn.post_norm import InstanceLayer, QueryLayer
 from mil.nn.recompute import recomputed, recomputed_rows
+from mil.nn.tanh import Tanh
 from mil.nn.token_layer import TokenLayer
 
 FEED_FORWARD = 2048
@@ -52,7 +53,7 @@ class Stage(nn.Module):
         widths = [width, 2 * hidden, 4 * hidden, 2 * hidden, 2 * hidden, hidden]
         layers = []
         for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.Tanh(), nn.LayerNorm(after)]
+            layers += [nn.Linear(before, after), Tanh(), nn.LayerNorm(after)]
         self.layers = nn.Sequential(*layers)
         self.transformer = InstanceLayer(hidden, STAGE_HEADS, FEED_FORWARD, dropout)
         self.again = nn.Linear(in_dim, hidden)

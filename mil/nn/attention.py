@@ -4,14 +4,7 @@ from torch import Tensor, nn
 
 from mil.nn.dropout import SigmoidDropout
 from mil.nn.segments import segment_pool, segment_softmax, weighted_sum
-
-
-class Tanh(nn.Module):
-    """The hyperbolic tangent in the memory of its argument, which may not be needed any more."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return tanh(x)."""
-        return x.tanh_()
+from mil.nn.tanh import Tanh
 
 
 class AttentionPool(nn.Module):

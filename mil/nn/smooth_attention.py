@@ -7,12 +7,13 @@ from mil.nn.adjacency import Adjacency
 from mil.nn.segments import segment_softmax, weighted_sum
 from mil.nn.smooth import Smooth
 from mil.nn.spectral_linear import SpectralLinear
+from mil.nn.tanh import Tanh
 from mil.problems import InputError, did_you_mean
 
 NORMALISED = {"early": (True, True), "mid": (False, True), "late": (False, False)}
 """Which of V and w stand behind the smoothing, whose norm ``spectral_norm`` bounds."""
 NORMALISED["none"] = NORMALISED["early"]
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
+ACTIVATIONS = {"tanh": Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class SmoothAttentionPool(nn.Module):
