@@ -19,6 +19,7 @@ from mil.labels import describe_skipped, patients_sha256, read_fold
 from mil.network import build_network
 from mil.seeds import seed_for
 from mil.tasks import SCORES_IN_WORDS, task_of
+from mil.training.allocator import keep_freed_memory
 from mil.training.checkpoint import Checkpoint
 from mil.training.determinism import deterministic
 from mil.training.early_stopping import EarlyStopping
@@ -122,6 +123,8 @@ def train_model(
         )
 
     name = ("train", experiment["name"], fold_index)
+    if device.type == "cpu":
+        keep_freed_memory()
     with deterministic(device, seed_for(seed, *name, "start")):
         network = build_network(experiment, bags.width, fitted, settings.standardise)
         if network.scaling is not None:
