@@ -26,7 +26,7 @@ class RegionEmbedding(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the regions [M, H]."""
-        h = super().forward(x)  # [16 M, H]
-        return (
-            h.view(-1, REGION, h.shape[1]).sum(1) / REGION
-        )  # of a mean the gradient is as large as h
+        linear, norm, relu = self
+        h = linear(x)
+        h = relu(norm(h.view(-1, REGION, h.shape[1])))  # [M, 16, H]: no view behind, whose gradient
+        return h.sum(1) / REGION  # is a copy; and that of a mean would be as large as h
