@@ -33,3 +33,17 @@ def test_half_precision_keeps_its_kind(monkeypatch):
         found = layer(parts)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), layer(parts), rtol=0.05, atol=0.05)
+
+
+def test_gradients_in_half_precision_reach_the_parameters_whole(monkeypatch):
+    monkeypatch.setattr(joined_linear, "COLUMNS", 0)
+    torch.manual_seed(0)
+    layer, parts = JoinedLinear(5, 4), [torch.randn(6, 2), torch.randn(6, 3)]
+    slopes = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = layer(parts)
+        slopes.append(torch.autograd.grad(y.float().square().sum(), layer.parameters()))
+    for half, single in zip(*slopes, strict=True):
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, single, rtol=0.05, atol=0.3)
