@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mil.models.base import Embedding
 from mil.network import Network
-from mil.nn.segments import at_least_single, segment_softmax, segment_sum
+from mil.nn.segments import at_least_single, bag_softmax, segment_sum
 
 RISK = "risk"
 
@@ -86,8 +86,8 @@ def _weights(embedding: Embedding, offsets: Tensor) -> Tensor:
     if embedding.samples is not None:
         return at_least_single(embedding.samples.detach()).mean(1, keepdim=True)
     if embedding.class_scores is not None:
-        return segment_softmax(embedding.class_scores.detach(), offsets)
-    return segment_softmax(embedding.scores.detach(), offsets).unsqueeze(1)
+        return bag_softmax(embedding.class_scores.detach(), offsets)
+    return bag_softmax(embedding.scores.detach(), offsets).unsqueeze(1)
 
 
 @torch.enable_grad()

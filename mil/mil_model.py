@@ -16,7 +16,7 @@ from mil.heads.base import Estimate, Labels, Prediction, Probabilities, Targets,
 from mil.models import find_preset
 from mil.models.base import Embedding
 from mil.network import Network, build_network
-from mil.nn.segments import at_least_single, segment_softmax
+from mil.nn.segments import at_least_single, bag_softmax
 from mil.problems import InputError
 from mil.seeds import seed_for
 
@@ -64,7 +64,7 @@ class Output:
         """Attention [B, N] that sums to 1 over a bag, or evidence as it is; padding has 0."""
         scores = at_least_single(self.embedding.scores)
         if self.scores_are == "attention":
-            scores = segment_softmax(scores, self.offsets)
+            scores = bag_softmax(scores, self.offsets)
         return spread(scores, self._places, 0)
 
     @cached_property

@@ -20,7 +20,7 @@ from mil.heads.base import OfPatients, Prediction
 from mil.labels import describe_skipped, read_fold
 from mil.models.base import Embedding
 from mil.network import Network, build_network
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.noise import noise_bank
 from mil.slide_scores import ATTENTION, SlideScores, write_slide_scores
 from mil.stored_curves import baseline_arrays, curves_of
@@ -236,7 +236,7 @@ def _by_slide(
     """Return the scores of each slide of a patient."""
     kind, scores = network.model.scores_are, embedding.scores
     if kind == ATTENTION:
-        scores = segment_softmax(scores, bag.offsets)
+        scores = bag_softmax(scores, bag.offsets)
     slides = bags.slides(bag.ids[0])
     sizes = [slide.patches for slide in slides]
     every = {"attention": scores, "spread": embedding.spread()}

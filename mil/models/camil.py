@@ -15,7 +15,7 @@ from mil.nn.embed import instance_embedding
 from mil.nn.nystrom import NystromAttention
 from mil.nn.reading_order import bag_cells, reading_order
 from mil.nn.recompute import LARGE, recomputed, recomputed_rows
-from mil.nn.segments import segment_softmax, weighted_sum
+from mil.nn.segments import bag_softmax, weighted_sum
 from mil.nn.similarity_graph import similarity_graph
 
 CHANNELS = 128
@@ -175,10 +175,10 @@ class CAMIL(BagModel):
         cells = bag_cells(bag, self.name)
         h = self.embed(bag.features)  # [N, H]
         t = self._context(h, bag.offsets, reading_order(bag, cells))  # [N, H]
-        share = segment_softmax(self.neighbour_scores(t, self._graph(bag, cells)), bag.offsets)
+        share = bag_softmax(self.neighbour_scores(t, self._graph(bag, cells)), bag.offsets)
         m = recomputed_rows(self._fuse, t, h, share)  # [N, H]
         scores = recomputed(self.pool.raw, t if self.fusion == "paper" else m)  # [N]
-        weights = segment_softmax(scores, bag.offsets)
+        weights = bag_softmax(scores, bag.offsets)
         return Embedding(weighted_sum(weights, m, bag.offsets), scores, pooled=m)
 
     def _graph(self, bag: Bag, cells: Tensor) -> Adjacency:

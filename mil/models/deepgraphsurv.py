@@ -11,7 +11,7 @@ from mil.nn.adjacency import Adjacency, bag_graph
 from mil.nn.chebconv import ChebConv
 from mil.nn.dropout import ReLUDropout
 from mil.nn.edge_metric import EdgeMetric, LearntGraph
-from mil.nn.segments import segment_softmax, weighted_sum
+from mil.nn.segments import bag_softmax, weighted_sum
 
 
 class ChebBranch(nn.Module):
@@ -110,6 +110,6 @@ class DeepGraphSurv(BagModel):
         graph = graph.normalised("sym") if self.metric is None else self.metric(x, graph)
         h = self.representation(x, graph)  # [N, H]
         scores = self.score(self.attention(x, graph)).squeeze(-1)  # [N]
-        weights = segment_softmax(scores, bag.offsets)
+        weights = bag_softmax(scores, bag.offsets)
         vector = weighted_sum(weights, h, bag.offsets)
         return Embedding(vector, scores, pooled=h)

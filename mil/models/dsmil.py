@@ -1,16 +1,17 @@
 """DSMIL: a stream that classifies instances shows the other where to look."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import Auxiliary, BagModel, Embedding, Preset
 from mil.nn.initialise import orthogonal_linear_
 from mil.nn.instance_linear import InstanceLinear
-from mil.nn.segments import segment_argmax, segment_pool, segment_softmax
+from mil.nn.segments import bag_softmax, bags_of, packed, segment_argmax, segment_pool
 from mil.nn.tanh import Tanh
 
 
@@ -124,8 +125,8 @@ class DSMIL(BagModel):
         """Return vector [B, C D], class_scores and instance_logits [N, C], scores [N]."""
         c = self.classify(bag.features)  # [N, C]
         critical = segment_argmax(c.detach(), bag.offsets)  # [B, C]
-        scores = self._likeness(self.query(bag.features), critical, bag)  # [N, C]
-        weights = segment_softmax(scores, bag.offsets)
+        scores = _Likeness.apply(self.query(bag.features), critical, bag.offsets)  # [N, C]
+        weights = bag_softmax(scores, bag.offsets)
         v = self.value(bag.features)  # [N, D]
         z = segment_pool(weights, v, bag.offsets)  # [B, C, D]
         bags = torch.arange(len(bag), device=c.device)
@@ -144,11 +145,28 @@ class DSMIL(BagModel):
         """Return the averages [B, C, D] of the classes, one behind the other: [B, C D]."""
         return average.flatten(1)
 
-    @staticmethod
-    def _likeness(q: Tensor, critical: Tensor, bag: Bag) -> Tensor:
-        """Return products [N, C] of queries [N, Q] with those of their bag's critical instances.
 
-        Bag by bag, since all critical queries beside all instances would be [N, C, Q].
-        """
-        of_bags = zip(q.split(bag.sizes), q[critical], strict=True)  # [n, Q], [C, Q]
-        return torch.cat([one @ its.T for one, its in of_bags]) / q.shape[1] ** 0.5
+class _Likeness(torch.autograd.Function):
+    """Products [N, C] of queries [N, Q] with those of their bag's critical instances [B, C].
+
+    Bag by bag, since all critical queries beside all instances would be [N, C, Q]; the gradient of
+    the critical ones is added in their rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, critical: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(q, critical, offsets)
+        of_bags = zip(bags_of(q, offsets), critical, strict=True)
+        return packed([one @ q[rows].T for one, rows in of_bags]) / q.shape[1] ** 0.5
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        q, critical, offsets = ctx.saved_tensors
+        grad = grad.to(q.dtype) / q.shape[1] ** 0.5
+        of_q = torch.empty_like(q)
+        bags = (bags_of(x, offsets) for x in (q, grad, of_q))
+        for one, g, its, rows in zip(*bags, critical, strict=True):
+            torch.mm(g, q[rows], out=its)
+            of_q.index_add_(0, rows, g.T @ one)
+        return of_q, None, None

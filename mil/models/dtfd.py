@@ -13,9 +13,9 @@ from mil.nn.initialise import xavier_linear_
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.segments import (
     at_least_single,
+    bag_softmax,
     segment_ids,
     segment_rank,
-    segment_softmax,
     weighted_sum,
 )
 from mil.seeds import seed_for
@@ -188,7 +188,7 @@ class DTFD(BagModel):
         """
         order = self._dealt(bag, draw)  # [N]: rows, pseudo-bag after pseudo-bag
         ends, bag_ends = self._pseudo_bags(bag)  # [G + 1] in rows, [B + 1] in pseudo-bags
-        s = segment_softmax(raw[order], ends)  # [N]
+        s = bag_softmax(raw[order], ends)  # [N]
         z = weighted_sum(s, h, ends, order)  # [G, H]
         seen = s.unsqueeze(1) * activation[order]  # [N, C]
         chosen = self._distilled(s.detach(), seen.detach(), ends)  # [M] of order; None: z
@@ -200,7 +200,7 @@ class DTFD(BagModel):
             feature_ends = torch.cat([ends[:1], counts.cumsum(0)])[bag_ends]
         vector, scores = self.second(features if self.joint else features.detach(), feature_ends)
 
-        b = segment_softmax(scores.detach(), feature_ends)  # [M]
+        b = bag_softmax(scores.detach(), feature_ends)  # [M]
         if chosen is None:
             parts = s.detach() * b.repeat_interleave(ends.diff())
         else:  # an instance may be chosen as both the highest and the lowest

@@ -15,6 +15,7 @@ from mil.nn.attention_encoder import EncoderLayer
 from mil.nn.label_disambiguation import LabelDisambiguation
 from mil.nn.post_norm import InstanceLayer, QueryLayer
 from mil.nn.recompute import recomputed, recomputed_rows
+from mil.nn.segments import bags_of
 from mil.nn.tanh import Tanh
 from mil.nn.token_layer import TokenLayer
 
@@ -213,7 +214,7 @@ class IIBMIL(BagModel):
         """Return vector [B, Q H], scores [N], instance logits [N, C] and instances [N, H]."""
         e = self.stages(bag.features, bag.offsets)  # [N, H]
         vectors, scores = [], []
-        for instances in e.split(bag.sizes):
+        for instances in bags_of(e, bag.offsets):
             t = self.queries.to(e.dtype)
             for layer in self.decoder:
                 t, weights = layer(t, instances)  # [Q, H], [heads, Q, n]

@@ -18,7 +18,7 @@ from mil.nn.genconv import GENConv
 from mil.nn.initialise import xavier_linear_
 from mil.nn.joined_linear import JoinedLinear
 from mil.nn.recompute import recomputed
-from mil.nn.segments import segment_softmax, weighted_sum
+from mil.nn.segments import bag_softmax, weighted_sum
 
 CONVOLUTIONS = {"gen": GENConv, "gcn": GCNConv}
 EDGES = {"spatial": "edge_index", "latent": "edge_latent"}
@@ -168,7 +168,7 @@ class PatchGCN(BagModel):
             layers.append(recomputed(deepgcn_layer, layers[-1], *rest))
         h = self.phi(layers)  # [N, H]
         scores = recomputed(self.pool.raw, h)  # [N]
-        average = weighted_sum(segment_softmax(scores, bag.offsets), h, bag.offsets)  # [B, H]
+        average = weighted_sum(bag_softmax(scores, bag.offsets), h, bag.offsets)  # [B, H]
         return Embedding(self.after_pooling(average), scores, pooled=h)
 
     def after_pooling(self, average: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from mil.nn.nystrom import NystromAttention
 from mil.nn.ppeg import PPEG
 from mil.nn.reading_order import bag_cells, reading_order
 from mil.nn.recompute import recomputed
+from mil.nn.segments import bags_of
 
 LAYOUTS = ("sorted", "true_grid", "list")
 
@@ -188,7 +189,7 @@ class TransMIL(BagModel):
             located = self.positions.on_grid(x[rows], cells[source[rows]])
             return x.index_copy(0, rows, located.to(x.dtype))
         parts = []
-        for tokens in x.split(offsets.diff().tolist()):
+        for tokens in bags_of(x, offsets):
             located = self.positions(tokens[1:], math.isqrt(len(tokens) - 1))
             parts += [tokens[:1].to(located.dtype), located]
         return torch.cat(parts)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from mil.nn.dropout import SigmoidDropout
-from mil.nn.segments import segment_pool, segment_softmax, weighted_sum
+from mil.nn.segments import bag_softmax, segment_pool, weighted_sum
 from mil.nn.tanh import Tanh
 
 
@@ -63,7 +63,7 @@ class AttentionPool(nn.Module):
     def forward(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled bags and the raw scores."""
         scores = self.raw(x)
-        weights = segment_softmax(scores, offsets)
+        weights = bag_softmax(scores, offsets)
         if self.branches is not None:
             return segment_pool(weights, x, offsets), scores
         return weighted_sum(weights, x, offsets), scores

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mil.nn.adjacency import Adjacency
-from mil.nn.segments import segment_sum
+from mil.nn.segments import bags_of, segment_sum
 
 
 class MinCut(NamedTuple):
@@ -43,14 +43,13 @@ def mincut_pool(x: Tensor, assignment: Tensor, graph: Adjacency, offsets: Tensor
     graph : of the N nodes.
     offsets : [B + 1] of the bags.
     """
-    sizes = offsets.diff().tolist()
     kept = segment_sum((assignment * (graph @ assignment)).sum(1), offsets)  # [B]
     degrees = graph.degrees.to(assignment.dtype)
     all_edges = segment_sum(degrees * assignment.square().sum(1), offsets)
     mincut = -kept / torch.where(all_edges > 0, all_edges, 1)
 
-    parts = assignment.split(sizes)
-    pooled = torch.stack([s.T @ one for s, one in zip(parts, x.split(sizes), strict=True)])
+    parts = bags_of(assignment, offsets)
+    pooled = torch.stack([s.T @ one for s, one in zip(parts, bags_of(x, offsets), strict=True)])
     gram = torch.stack([s.T @ s for s in parts])  # [B, K, K]
     gram = gram / torch.linalg.matrix_norm(gram, keepdim=True)
     clusters = assignment.shape[1]
@@ -60,8 +59,8 @@ def mincut_pool(x: Tensor, assignment: Tensor, graph: Adjacency, offsets: Tensor
 
 def pooled_adjacency(assignment: Tensor, graph: Adjacency, offsets: Tensor) -> Tensor:
     r"""Return the graph of clusters [B, K, K]: :math:`S^\top A S` without loops, normalised."""
-    sizes = offsets.diff().tolist()
-    parts = zip(assignment.split(sizes), (graph @ assignment).split(sizes), strict=True)
+    moved = graph @ assignment
+    parts = zip(bags_of(assignment, offsets), bags_of(moved, offsets), strict=True)
     between = torch.stack([s.T @ product for s, product in parts])
     between = between - torch.diag_embed(between.diagonal(dim1=1, dim2=2))
     root = between.sum(2).sqrt() + 1e-15  # [B, K]

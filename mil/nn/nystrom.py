@@ -8,7 +8,7 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from mil.nn.recompute import recomputed_rows
-from mil.nn.segments import at_least_single
+from mil.nn.segments import at_least_single, bags_of, packed
 from mil.nn.self_attention import merge_heads, refuse_broken_heads, split_heads
 from mil.problems import InputError
 
@@ -115,8 +115,8 @@ class NystromAttention(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return what each instance hears [N, H]."""
-        bags = self.qkv(x).split(offsets.diff().tolist())
-        return self.dropout(self.out(torch.cat([self._attend(qkv) for qkv in bags])))
+        bags = bags_of(self.qkv(x), offsets)
+        return self.dropout(self.out(packed([self._attend(qkv) for qkv in bags])))
 
     def in_stages(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return what ``forward`` does, but for rounding; what is kept for the gradient is x.
@@ -124,8 +124,8 @@ class NystromAttention(nn.Module):
         The backward pass makes keys and values of a bag anew, then queries a run at a time.
         Landmarks are linear in x as queries and keys are, and are made of the means of its runs.
         """
-        bags = x.split(offsets.diff().tolist())
-        return self.dropout(self.out(torch.cat([self._attend_in_stages(bag) for bag in bags])))
+        bags = bags_of(x, offsets)
+        return self.dropout(self.out(packed([self._attend_in_stages(bag) for bag in bags])))
 
     @torch.no_grad()
     def row(self, x: Tensor, offsets: Tensor, query: int) -> Tensor:
@@ -135,8 +135,8 @@ class NystromAttention(nn.Module):
         \mathrm{softmax}(\tilde q k^\top)`, without padding, and may be negative, since Z is no
         exact inverse. Time O(N m H), memory O(N m).
         """
-        bags = self.qkv(x).split(offsets.diff().tolist())
-        return torch.cat([self._row(qkv, query) for qkv in bags])
+        bags = bags_of(self.qkv(x), offsets)
+        return packed([self._row(qkv, query) for qkv in bags])
 
     def _landmarks(self, qkv: Tensor) -> Landmarks:
         length, padding = self._runs(len(qkv))

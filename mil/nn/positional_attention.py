@@ -1,5 +1,6 @@
 """Self-attention that knows how far apart two instances are (iRPE)."""
 
+from collections.abc import Iterator
 from itertools import product
 from math import log
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from mil.nn.block_attention import in_blocks
+from mil.nn.segments import bags_of, packed
 from mil.nn.self_attention import refuse_broken_heads
 from mil.problems import InputError
 
@@ -103,22 +105,23 @@ class PositionalAttention(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
         """Return what each token hears [T, H]."""
-        sizes = offsets.diff().tolist()
-        heard = [
-            self._attend(qkv, at)
-            for qkv, at in zip(self.qkv(x).split(sizes), positions.split(sizes), strict=True)
-        ]
-        return self.drop(self.out(torch.cat(heard)))
+        heard = [self._attend(qkv, at) for qkv, at in self._bags(x, offsets, positions)]
+        return self.drop(self.out(packed(heard)))
 
     @torch.no_grad()
     def class_row(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
         """Return the weights [T] of each bag's tokens to its class token, the mean over heads."""
-        sizes = offsets.diff().tolist()
         rows = []
-        for qkv, at in zip(self.qkv(x).split(sizes), positions.split(sizes), strict=True):
+        for qkv, at in self._bags(x, offsets, positions):
             q, k, _ = self._split(qkv)
             rows.append(self._weights(q, k, self._of_keys(k), at, 0, 1)[:, 0].mean(0))
-        return torch.cat(rows)
+        return packed(rows)
+
+    def _bags(
+        self, x: Tensor, offsets: Tensor, positions: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield joined queries, keys and values of each bag, and its positions."""
+        return zip(bags_of(self.qkv(x), offsets), bags_of(positions, offsets), strict=True)
 
     def _split(self, qkv: Tensor) -> Tensor:
         """Return q, k, v [3, h, n, d]."""

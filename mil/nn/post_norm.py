@@ -1,11 +1,12 @@
 """Transformer layers with norms behind, of instances and of queries that look at them."""
 
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from mil.nn.block_attention import dropout_attention
 from mil.nn.dropout import Dropout, ReLUDropout
 from mil.nn.recompute import recomputed_rows
+from mil.nn.segments import bags_of, packed
 from mil.nn.self_attention import refuse_broken_heads
 
 
@@ -33,10 +34,10 @@ class BiasedAttention(nn.Module):
         """Return what the instances [N, H] of each bag hear of each other, in memory O(N H)."""
         p = self.drop.p if self.training else 0.0
         heard = []
-        for qkv in self.project(x).split(offsets.diff().tolist()):
+        for qkv in bags_of(self.project(x), offsets):
             q, k, v = (self._split(part) for part in qkv.chunk(3, 1))
             heard.append(_merge(dropout_attention(q, k, v, q.shape[2] ** -0.5, p)))
-        return self.out(cat(heard))
+        return self.out(packed(heard))
 
     def of(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a few queries hear [n, H], and the weights [heads, n, m]."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mil.nn.adjacency import Adjacency
-from mil.nn.segments import at_least_single, segment_mean, segment_softmax, weighted_sum
+from mil.nn.segments import at_least_single, bag_softmax, segment_mean, weighted_sum
 from mil.problems import InputError
 from mil.seeds import seed_for
 
@@ -102,7 +102,7 @@ class ProbSmoothAttentionPool(nn.Module):
         mean = at_least_single(self.mean(h).squeeze(-1))  # [N]
         penalty = mean * (mean - graph @ mean)
         if self.log_variance is None:
-            weights = segment_softmax(mean, offsets)
+            weights = bag_softmax(mean, offsets)
             vector = weighted_sum(weights, x, offsets)
             return RandomPool(vector, mean, None, segment_mean(penalty, offsets))
 
@@ -132,7 +132,7 @@ class ProbSmoothAttentionPool(nn.Module):
 def attention_of(mean: Tensor, deviation: Tensor, noise: Tensor, offsets: Tensor) -> Tensor:
     """Return the attention [N, M] that scores have with standard normal ``noise`` [N, M]."""
     f = torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), noise)
-    return segment_softmax(f.clamp(-BOUND, BOUND), offsets)
+    return bag_softmax(f.clamp(-BOUND, BOUND), offsets)
 
 
 def fixed_noise(key: Tensor, draws: int, offsets: Tensor) -> Tensor:

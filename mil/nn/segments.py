@@ -6,7 +6,7 @@ result has the same bits alone and packed. Sums are in the precision of what is 
 precision, where a long sum stands still, becomes float32 first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,16 @@ from torch.autograd.function import once_differentiable
 def segment_ids(offsets: Tensor) -> Tensor:
     """Return the bag number [N] of every row."""
     return torch.repeat_interleave(offsets.diff())
+
+
+def bags_of(x: Tensor, offsets: Tensor) -> Sequence[Tensor]:
+    """Return the rows of each bag. A single bag's are x itself, whose gradient is no copy."""
+    return [x] if len(offsets) == 2 else x.split(offsets.diff().tolist())
+
+
+def packed(bags: Sequence[Tensor]) -> Tensor:
+    """Put the rows of bags one behind the other; those of a single bag are no copy."""
+    return bags[0] if len(bags) == 1 else torch.cat(list(bags))
 
 
 def at_least_single(values: Tensor) -> Tensor:
@@ -46,13 +56,18 @@ def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
     return floor.scatter_reduce(0, rows, values, "amax")
 
 
-def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
+def bag_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
     """Softmax of ``scores`` [N, ...] over the rows of each bag, in float32 or better."""
+    return packed([one.softmax(0) for one in bags_of(at_least_single(scores), offsets)])
+
+
+def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
+    """Do what ``bag_softmax`` does for many segments of few rows, as the edges of nodes are."""
     return _Softmax.apply(at_least_single(scores), offsets)
 
 
 class _Softmax(torch.autograd.Function):
-    """The softmax of every bag, in few operations and little memory either way."""
+    """The softmax of every segment, in few operations and little memory either way."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, offsets: Tensor) -> Tensor:
@@ -152,14 +167,9 @@ def _of_bags(
 def segment_argmax(values: Tensor, offsets: Tensor) -> Tensor:
     """Return the row [B, C] of the maximum of ``values`` [N, C] in each bag, the first of equals.
 
-    No bag may be empty. Where a bag has NaN the row is the last of all, so that NaN goes on.
+    No bag may be empty. Where a bag has NaN it is the row of one, so that NaN goes on.
     """
-    ids = segment_ids(offsets)
-    rows = torch.arange(len(values), device=values.device).unsqueeze(1)
-    highest = values == segment_max(values, offsets)[ids]
-    candidates = torch.where(highest, rows, len(values) - 1)
-    none = candidates.new_full((len(offsets) - 1, values.shape[1]), len(values) - 1)
-    return none.scatter_reduce(0, ids.unsqueeze(1).expand_as(candidates), candidates, "amin")
+    return torch.stack([one.argmax(0) for one in bags_of(values, offsets)]) + offsets[:-1, None]
 
 
 def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:

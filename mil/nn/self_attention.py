@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from mil.nn.segments import bags_of, packed
 from mil.problems import InputError
 
 Smoothing = Callable[[Tensor], Tensor]
@@ -48,10 +48,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor, smooth: Smoothing | None = None) -> Tensor:
         """Return what each instance hears [N, H]; ``smooth`` is applied to the joined heads."""
-        merged = torch.cat(
+        merged = packed(
             [
                 merge_heads(scaled_dot_product_attention(*split_heads(qkv, self.heads)))
-                for qkv in self.qkv(x).split(offsets.diff().tolist())
+                for qkv in bags_of(self.qkv(x), offsets)
             ]
         )
         return self.out(merged if smooth is None else smooth(merged))

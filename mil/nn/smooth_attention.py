@@ -4,16 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from mil.nn.adjacency import Adjacency
-from mil.nn.segments import segment_softmax, weighted_sum
+from mil.nn.segments import bag_softmax, weighted_sum
 from mil.nn.smooth import Smooth
 from mil.nn.spectral_linear import SpectralLinear
-from mil.nn.tanh import Tanh
 from mil.problems import InputError, did_you_mean
 
 NORMALISED = {"early": (True, True), "mid": (False, True), "late": (False, False)}
 """Which of V and w stand behind the smoothing, whose norm ``spectral_norm`` bounds."""
 NORMALISED["none"] = NORMALISED["early"]
-ACTIVATIONS = {"tanh": Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class SmoothAttentionPool(nn.Module):
@@ -94,7 +93,7 @@ class SmoothAttentionPool(nn.Module):
         scores = self.score(self.activation(h)).squeeze(-1)  # [N]
         if self.where == "late":
             scores = self.smooth(scores, graph, offsets)
-        weights = segment_softmax(scores, offsets)
+        weights = bag_softmax(scores, offsets)
         if self.where == "early":
             weights = self.smooth(weights, graph, offsets)
         return weighted_sum(weights, x, offsets), scores

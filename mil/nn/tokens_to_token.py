@@ -7,6 +7,7 @@ from torch.nn.functional import pad
 from mil.nn.attention_encoder import normed_mlp
 from mil.nn.block_attention import dropout_attention
 from mil.nn.grid_stencil import convolution
+from mil.nn.segments import bags_of, packed
 
 
 class TokensToToken(nn.Module):
@@ -57,10 +58,12 @@ class TokensToToken(nn.Module):
         """Return the tokens [T, A]."""
         qkv = self.project(x, windows)
         scale = self.norm.weight.numel() ** -0.5
-        heard = torch.cat(
+        heard = packed(
             [
-                dropout_attention(*one.chunk(3, 2), scale, self.p if self.training else 0.0)[0]
-                for one in qkv.unsqueeze(0).split(offsets.diff().tolist(), 1)
+                dropout_attention(*one[None].chunk(3, 2), scale, self.p if self.training else 0.0)[
+                    0
+                ]
+                for one in bags_of(qkv, offsets)
             ]
         )
         y = qkv.chunk(3, 1)[2] + self.out(heard)

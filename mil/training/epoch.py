@@ -12,7 +12,7 @@ from mil.bag_folder import BagFolder
 from mil.bag_loader import BagLoader, with_places
 from mil.heads.base import Head, Labels, Targets
 from mil.network import Network
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.noise import noise_bank
 from mil.seeds import seed_for
 from mil.tasks.base import Task
@@ -121,7 +121,7 @@ class Validation:
             output, embedding = self.network(self.network.scaled(bag), noise)
             outputs.append(output.cpu())
             if self.network.model.may_collapse:
-                attention = segment_softmax(embedding.scores, bag.offsets).cpu().split(bag.sizes)
+                attention = bag_softmax(embedding.scores, bag.offsets).cpu().split(bag.sizes)
                 even += [evenness(one.numpy()) for one in attention]
         return torch.cat(outputs), even
 

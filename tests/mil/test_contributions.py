@@ -12,7 +12,7 @@ from mil.heads import build_head
 from mil.models import build_model, model_names
 from mil.models.base import BagModel, Embedding
 from mil.network import Network
-from mil.nn.segments import segment_softmax, segment_sum
+from mil.nn.segments import bag_softmax, segment_sum
 
 WIDTH = 24
 FITTED = {"cox": {}, "time": {"t_ref": 9.0}, "adversarial": {"t_ref": 9.0}}
@@ -39,7 +39,7 @@ class RandomAttention(BagModel):
     out_dim = WIDTH
 
     def forward(self, bag):
-        draws = segment_softmax(bag.features[:, :5], bag.offsets)  # [N, 5]
+        draws = bag_softmax(bag.features[:, :5], bag.offsets)  # [N, 5]
         vector = segment_sum(draws.mean(1, keepdim=True) * bag.features, bag.offsets)
         zero = torch.zeros(len(bag.features))
         return Embedding(vector, zero, pooled=bag.features, samples=draws)
@@ -52,7 +52,7 @@ class Branches(BagModel):
 
     def forward(self, bag):
         scores = bag.features[:, :2]
-        weights = segment_softmax(scores, bag.offsets)
+        weights = bag_softmax(scores, bag.offsets)
         z = segment_sum(weights.unsqueeze(2) * bag.features.unsqueeze(1), bag.offsets)
         vector = self.after_pooling(z)
         return Embedding(vector, scores.amax(1), class_scores=scores, pooled=bag.features)
@@ -92,11 +92,11 @@ def average_of(embedding, bag):
     if embedding.samples is not None:
         weights = embedding.samples.mean(1)
     elif embedding.class_scores is not None:
-        weights = segment_softmax(embedding.class_scores, bag.offsets)
+        weights = bag_softmax(embedding.class_scores, bag.offsets)
         x = embedding.pooled.unsqueeze(1)
         return segment_sum(weights.unsqueeze(2) * x, bag.offsets)
     else:
-        weights = segment_softmax(embedding.scores, bag.offsets)
+        weights = bag_softmax(embedding.scores, bag.offsets)
     return segment_sum(weights.unsqueeze(1) * embedding.pooled, bag.offsets)
 
 
@@ -132,7 +132,7 @@ def test_under_a_linear_head_they_are_the_products(name):
     network, bag = network_of(name, "linear"), bags()
     found, logits, embedding = explain(network, bag)
     weight, bias = network.head.linear.weight, network.head.linear.bias
-    literal = segment_softmax(embedding.scores, bag.offsets).unsqueeze(1) * torch.stack(
+    literal = bag_softmax(embedding.scores, bag.offsets).unsqueeze(1) * torch.stack(
         [embedding.pooled @ weight[c] for c in range(3)], 1
     )
     torch.testing.assert_close(found.values, literal.detach(), rtol=1e-12, atol=1e-14)
@@ -171,7 +171,7 @@ def test_to_first_order_they_are_what_more_weight_does_to_the_risk(head):
     noise = network.head.noise(3, 7, torch.Generator().manual_seed(1)).double()
     found, _, embedding = explain(network, bag, noise)
     assert (found.towards, found.exact) == (("risk",), False)
-    weights = segment_softmax(embedding.scores, bag.offsets)
+    weights = bag_softmax(embedding.scores, bag.offsets)
     rows, step = [0, 20, 79, 80, 111], 1e-6
     ends = bag.offsets.tolist()
 
@@ -217,7 +217,7 @@ def test_branches_of_attention_add_up_together():
     head = LinearHead(2 * WIDTH, 3).double()
     network, bag = Network(Branches(), head, None).eval(), bags()
     found, logits, embedding = explain(network, bag)
-    weights = segment_softmax(embedding.class_scores, bag.offsets)
+    weights = bag_softmax(embedding.class_scores, bag.offsets)
     parts = head.linear.weight.view(3, 2, WIDTH)  # output, branch
     literal = sum(weights[:, [c]] * (embedding.pooled @ parts[:, c].T) for c in (0, 1))
     torch.testing.assert_close(found.values, literal.detach(), rtol=1e-12, atol=1e-14)

@@ -14,7 +14,7 @@ from mil.heads import build_head
 from mil.models import build_model
 from mil.network import Network
 from mil.nn.lenet import LeNet
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden"
 NAMES = {
@@ -94,7 +94,7 @@ def test_values_of_the_article(gated, case, p):
         expected["bag_embedding_first5"], **near
     )
     scores = embedding.scores
-    weights = segment_softmax(scores, bag.offsets)
+    weights = bag_softmax(scores, bag.offsets)
     torch.testing.assert_close((weights @ embedding.pooled)[None], embedding.vector)
     attention = expected["attention"]
     assert scores[:5].tolist() == pytest.approx(attention["raw_first5"], **near)

@@ -9,7 +9,7 @@ from mil.bags import Bag, pack
 from mil.heads import build_head
 from mil.models import build_model
 from mil.network import build_network
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 
 BAGS = [example_bag(n, 8, seed=n) for n in (1, 3, 20)]
 
@@ -22,7 +22,7 @@ def test_the_mean_is_an_attention_that_treats_all_alike():
         layer = model.embed[0]
         expected = (bag.features @ layer.weight.T + layer.bias).relu().mean(0)
         torch.testing.assert_close(vector, expected)
-    weights = segment_softmax(embedding.scores, packed.offsets)
+    weights = bag_softmax(embedding.scores, packed.offsets)
     shares = (weights[:, None] * embedding.pooled).split(packed.sizes)
     torch.testing.assert_close(torch.stack([x.sum(0) for x in shares]), embedding.vector)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from mil.bags import Bag, BagError
 from mil.models import build_model
 from mil.nn.reading_order import bag_cells
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.nn.similarity_graph import similarity_graph
 from mil.registry import UnknownNameError
 
@@ -75,7 +75,7 @@ def test_values_of_the_original(mode, p):
     embedding = model(bag)
     logit = module.head(embedding.vector)[0, 0]
     assert logit.item() == pytest.approx(expected["logit"], **near)
-    weights = segment_softmax(embedding.scores, bag.offsets)
+    weights = bag_softmax(embedding.scores, bag.offsets)
     cells = bag_cells(bag, "camil")
     t = model._context(bag.features, bag.offsets, torch.arange(64))
     e = model.neighbour_scores(t, similarity_graph(bag, cells[:, 1:]))

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from mil.bags import Bag, pack
 from mil.losses.smooth_svm import smooth_svm_loss
 from mil.models import build_model
-from mil.nn.segments import segment_rank, segment_softmax
+from mil.nn.segments import bag_softmax, segment_rank
 from mil.registry import UnknownNameError
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden"
@@ -88,7 +88,7 @@ def _compare(module, names, bag, expected, kind, subtyping):
     raw = raw.reshape(64, -1)
     for branch in range(raw.shape[1]):
         attention = expected["attention"][f"branch_{branch}"]
-        weights = segment_softmax(raw[:, branch], bag.offsets)
+        weights = bag_softmax(raw[:, branch], bag.offsets)
         assert raw[:5, branch].tolist() == pytest.approx(attention["raw_first5"], **NEAR)
         assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **NEAR)
         assert weights.argmax().item() == attention["argmax"]

@@ -11,7 +11,7 @@ from mil.bags import Bag, BagError, pack
 from mil.heads import build_head
 from mil.models import build_model
 from mil.network import Network
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.survival.losses.cox import cox_loss
 
 NAMES = {
@@ -85,7 +85,7 @@ def test_values_of_the_original(p, case, clusters):
     assert risk.item() == pytest.approx(expected["risk"], **near)
     raw = embedding.scores[:clusters] + group.bincount().log()[:clusters]
     assert raw.tolist() == pytest.approx(expected["attention_raw"][:clusters], **near)
-    weights = segment_softmax(embedding.scores, bag.offsets)
+    weights = bag_softmax(embedding.scores, bag.offsets)
     of_clusters = torch.zeros(10, dtype=torch.float64).index_add(0, group, weights)
     assert of_clusters.tolist() == pytest.approx(expected["attention_normalised"], **near)
     assert embedding.vector[0, :5].tolist() == pytest.approx(expected["pooled_first5"], **near)
@@ -162,7 +162,7 @@ def test_numbers_of_clusters_have_no_meaning():
 def test_scores_divide_the_attention_of_a_cluster_among_its_patches():
     bag = replace(example_bag(6), cluster=torch.tensor([0, 0, 0, 4, 4, 2]))
     model = make()
-    weights = segment_softmax(model(bag).scores, bag.offsets)
+    weights = bag_softmax(model(bag).scores, bag.offsets)
     c = torch.stack(
         [model.phi(bag.features[rows]).relu().mean(0) for rows in ([0, 1, 2], [5], [3, 4])]
     )

@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mil.bags import Bag
 from mil.models import build_model
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 
 NAMES = {"head": "head", "score": "model.score"}
 for branch, ours in (("rep", "representation"), ("att", "attention")):
@@ -37,7 +37,7 @@ def test_golden_values(p):
     assert logit.item() == pytest.approx(expected["logit"], **near)
     raw = embedding.scores[:5].tolist()
     assert raw == pytest.approx(expected["attention_raw_first5"], **near)
-    weights = segment_softmax(embedding.scores, bag.offsets)[:5].tolist()
+    weights = bag_softmax(embedding.scores, bag.offsets)[:5].tolist()
     assert weights == pytest.approx(expected["attention_softmax_first5"], **near)
     losses = [binary_cross_entropy_with_logits(logit, logit.new_full((), y)) for y in (0.0, 1.0)]
     assert losses[0].item() == pytest.approx(expected["loss_label0"], **near)

@@ -18,7 +18,7 @@ from mil.heads import HEADS
 from mil.heads.base import Labels
 from mil.models import build_model
 from mil.network import build_network
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.training.step import Stepper
 from wsi.storage import load_npz
 
@@ -68,7 +68,7 @@ def test_values_of_the_original(case, p):
         key = f"class_{c}"
         assert found[:5].tolist() == pytest.approx(expected["instance_logits_first5"][key], **NEAR)
         attention, raw = expected["attention"][key], embedding.class_scores[:, c]
-        weights = segment_softmax(raw, bag.offsets)
+        weights = bag_softmax(raw, bag.offsets)
         assert raw[:5].tolist() == pytest.approx(attention["raw_first5"], **NEAR)
         assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **NEAR)
         assert weights.argmax().item() == attention["argmax"]

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from mil.bags import Bag, pack
 from mil.models import build_model
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/dtfd.json"
 NEAR = {"rel": 1e-5, "abs": 1e-6}
@@ -111,7 +111,7 @@ def _compare_first_tier(model, embedding, expected, order, bag):
     for key, best in (("max", p[runs].argmax(1)), ("min", p[runs].argmin(1))):
         found = [run[i].item() for run, i in zip(runs, best, strict=True)]
         assert found == expected[f"{key}_p_index_per_group"]
-    weights = segment_softmax(embedding.scores, bag.offsets)
+    weights = bag_softmax(embedding.scores, bag.offsets)
     torch.testing.assert_close((weights @ embedding.pooled)[None], embedding.vector)
     heavy = weights[runs].argmax(1)
     found = [run[i].item() for run, i in zip(runs, heavy, strict=True)]
@@ -153,7 +153,7 @@ def test_layers_of_torchmil(p, expected):
     embedding = module.model(bag)
     assert module.linear(embedding.vector).item() == pytest.approx(expected, abs=2e-6)
     few = build_model("dtfd", 64, preset="torchmil").double().eval()(bag)
-    heard = segment_softmax(few.scores, bag.offsets)
+    heard = bag_softmax(few.scores, bag.offsets)
     assert (heard > 1e-12).sum() == 2 * 8  # mended: the highest and the lowest of 8 groups
 
 
@@ -195,7 +195,7 @@ def test_packed_bags_of_any_size_are_those_of_a_loop(distil, outputs):
     logits = torch.stack([logits for logits, _ in told])
     torch.testing.assert_close(embedding.auxiliary.logits, logits)
     assert embedding.auxiliary.bag.tolist() == [b for _, b in told]
-    of_scores = segment_softmax(embedding.scores, bag.offsets)[:, None] * embedding.pooled
+    of_scores = bag_softmax(embedding.scores, bag.offsets)[:, None] * embedding.pooled
     for b, part in enumerate(of_scores.split(bag.sizes)):
         torch.testing.assert_close(part.sum(0), embedding.vector[b])
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from mil.bags import REGION, Bag, BagError, pack
 from mil.models import build_model, model_names
-from mil.nn.segments import segment_softmax, segment_sum
+from mil.nn.segments import bag_softmax, segment_sum
 from mil.registry import Registry, UnknownNameError
 
 WIDTH = 24
@@ -54,7 +54,7 @@ def test_attention_is_the_share_of_each_instance(model):
     embedding = model(bag)
     if embedding.pooled is not None:
         raw = embedding.scores if embedding.class_scores is None else embedding.class_scores
-        weights = segment_softmax(raw, bag.offsets)  # [N], or [N, C] of C branches
+        weights = bag_softmax(raw, bag.offsets)  # [N], or [N, C] of C branches
         averages = [
             segment_sum(one.unsqueeze(1) * embedding.pooled, bag.offsets)
             for one in weights.view(64, -1).unbind(1)

@@ -15,7 +15,7 @@ from mil.heads import build_head
 from mil.models import build_model
 from mil.network import Network
 from mil.nn import joined_linear
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.registry import UnknownNameError
 from mil.survival.losses.nll import hazards_to_survival, nll_loss
 
@@ -112,7 +112,7 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
     logits = module.classifier(embedding.vector)[0]
     assert logits.tolist() == pytest.approx(expected["logits"], **near)
     attention = expected["attention"]
-    weights = segment_softmax(embedding.scores, bag.offsets)
+    weights = bag_softmax(embedding.scores, bag.offsets)
     assert embedding.scores[:5].tolist() == pytest.approx(attention["raw_first5"], **near)
     assert weights[:5].tolist() == pytest.approx(attention["normalised_first5"], **near)
     assert weights.argmax().item() == attention["argmax"]

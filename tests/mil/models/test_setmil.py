@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from mil.bags import Bag, pack
 from mil.models import build_model
 from mil.nn.reduced_map import ReducedMap
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/setmil.json"
 T2T = {
@@ -133,7 +133,7 @@ def test_every_instance_has_a_share():
         bag = pack([example_bag(33, seed=0), example_bag(7, seed=1)])
         scores = model(bag).scores
         assert scores.min() > -30
-        weights = segment_softmax(scores, bag.offsets)
+        weights = bag_softmax(scores, bag.offsets)
         torch.testing.assert_close(weights[:33].sum(), torch.tensor(1.0))
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from mil.bags import Bag
 from mil.models import build_model
 from mil.nn.adjacency import bag_graph
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 from mil.nn.smooth import Smooth
 from mil.nn.smooth_attention import SmoothAttentionPool
 from mil.problems import InputError
@@ -110,7 +110,7 @@ def test_values_of_torchmil(case, p):
     raw = embedding.scores[:5].tolist()
     assert raw == pytest.approx(expected["attention_raw_first5"], **near)
     if "attention_softmax_first5" in expected:
-        weights = segment_softmax(embedding.scores, bag.offsets)[:5].tolist()
+        weights = bag_softmax(embedding.scores, bag.offsets)[:5].tolist()
         assert weights == pytest.approx(expected["attention_softmax_first5"], **near)
     losses = [binary_cross_entropy_with_logits(logit, logit.new_full((), y)) for y in (0.0, 1.0)]
     for loss, key in zip(losses, ("loss_label0", "loss_label1"), strict=True):
@@ -168,7 +168,7 @@ def test_the_vector_is_the_softmax_average_of_what_is_pooled(model, smooth):
     network = build_model(model, 24, smooth=smooth, **options).eval()
     bag = example_bag(32)
     embedding = network(bag)
-    z = segment_softmax(embedding.scores, bag.offsets) @ embedding.pooled
+    z = bag_softmax(embedding.scores, bag.offsets) @ embedding.pooled
     torch.testing.assert_close(embedding.vector[0], z, rtol=1e-5, atol=1e-6)
     assert network.train()(bag).pooled is None
 

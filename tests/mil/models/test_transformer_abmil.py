@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mil.bags import Bag, pack
 from mil.models import build_model
-from mil.nn.segments import segment_softmax
+from mil.nn.segments import bag_softmax
 
 GOLDEN = Path(__file__).resolve().parents[3] / "../shared/spec/golden/sm_family.json"
 LAYER = {
@@ -74,7 +74,7 @@ def test_values_of_torchmil(case, p):
     assert logit.item() == pytest.approx(expected["logit"], **near)
     raw = embedding.scores[:5].tolist()
     assert raw == pytest.approx(expected["attention_raw_first5"], **near)
-    weights = segment_softmax(embedding.scores, torch.tensor([0, 64]))[:5].tolist()
+    weights = bag_softmax(embedding.scores, torch.tensor([0, 64]))[:5].tolist()
     assert weights == pytest.approx(expected["attention_softmax_first5"], **near)
     other = binary_cross_entropy_with_logits(logit, torch.zeros_like(logit))
     assert other.item() == pytest.approx(expected["loss_label0"], **near)
@@ -105,6 +105,6 @@ def test_pooled_averages_to_the_vector():
     model = build_model("transformer_abmil", 24, hidden=16).eval()
     bag = pack([example_bag(16, seed=0), example_bag(5, seed=1)])
     embedding = model(bag)
-    weights = segment_softmax(embedding.scores, bag.offsets).unsqueeze(1)
+    weights = bag_softmax(embedding.scores, bag.offsets).unsqueeze(1)
     parts = (weights * embedding.pooled).split([16, 5])
     torch.testing.assert_close(embedding.vector, torch.stack([part.sum(0) for part in parts]))

@@ -7,6 +7,7 @@ import torch
 
 from mil.nn.attention import AttentionPool
 from mil.nn.segments import (
+    bag_softmax,
     segment_argmax,
     segment_ids,
     segment_max,
@@ -70,7 +71,7 @@ def test_a_branch_of_attention_is_an_attention_of_its_own(values):
         pooled, raw = single(values, OFFSETS)
         torch.testing.assert_close(scores[:, c], raw)
         torch.testing.assert_close(z[:, c], pooled)
-    total = segment_sum(segment_softmax(scores, OFFSETS), OFFSETS)
+    total = segment_sum(bag_softmax(scores, OFFSETS), OFFSETS)
     torch.testing.assert_close(total, torch.ones_like(total))
 
 
@@ -130,3 +131,28 @@ def test_softmax_and_its_gradient_have_the_bits_of_the_literal_form(sizes, colum
     assert torch.equal(found, literal)
     ours, expected = (torch.autograd.grad(one, scores, slopes)[0] for one in (found, literal))
     assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("columns", [(), (3,)], ids=["one", "three"])
+def test_a_bag_has_the_softmax_that_it_has_alone(columns):
+    """To the bit, gradient too; to rounding it is the literal form. An empty bag has none."""
+    random = torch.Generator().manual_seed(0)
+    sizes = [3, 0, 130, 1, 200]
+    offsets = torch.tensor([0, *torch.tensor(sizes).cumsum(0)])
+    scores = (9 * torch.randn(sum(sizes), *columns, generator=random)).requires_grad_()
+    slopes = torch.randn(scores.shape, generator=random)
+    found = bag_softmax(scores, offsets)
+    (slope,) = torch.autograd.grad(found, scores, slopes)
+    literal = segment_softmax(scores, offsets)
+    torch.testing.assert_close(found, literal)
+    torch.testing.assert_close(slope, torch.autograd.grad(literal, scores, slopes)[0])
+    for start, end in pairwise(offsets.tolist()):
+        bag = scores[start:end].detach().requires_grad_()
+        alone = bag_softmax(bag, torch.tensor([0, end - start]))
+        assert torch.equal(alone, found[start:end])
+        assert torch.equal(torch.autograd.grad(alone, bag, slopes[start:end])[0], slope[start:end])
+
+
+def test_the_softmax_of_half_precision_is_single():
+    scores = torch.randn(6).half()
+    assert bag_softmax(scores, torch.tensor([0, 6])).equal(scores.float().softmax(0))
