@@ -58,11 +58,10 @@ class TokensToToken(nn.Module):
         """Return the tokens [T, A]."""
         qkv = self.project(x, windows)
         scale = self.norm.weight.numel() ** -0.5
+        p = self.p if self.training else 0.0
         heard = packed(
             [
-                dropout_attention(*one[None].chunk(3, 2), scale, self.p if self.training else 0.0)[
-                    0
-                ]
+                dropout_attention(*one[None].chunk(3, 2), scale, p)[0]
                 for one in bags_of(qkv, offsets)
             ]
         )
