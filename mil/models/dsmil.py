@@ -11,7 +11,7 @@ from mil.models import register
 from mil.models.base import Auxiliary, BagModel, Embedding, Preset
 from mil.nn.initialise import orthogonal_linear_
 from mil.nn.instance_linear import InstanceLinear
-from mil.nn.segments import bag_softmax, bags_of, packed, segment_argmax, segment_pool
+from mil.nn.segments import bag_softmax, bags_of, joined, segment_argmax, segment_pool
 from mil.nn.tanh import Tanh
 
 
@@ -157,7 +157,7 @@ class _Likeness(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, critical: Tensor, offsets: Tensor) -> Tensor:
         ctx.save_for_backward(q, critical, offsets)
         of_bags = zip(bags_of(q, offsets), critical, strict=True)
-        return packed([one @ q[rows].T for one, rows in of_bags]) / q.shape[1] ** 0.5
+        return joined([one @ q[rows].T for one, rows in of_bags]) / q.shape[1] ** 0.5
 
     @staticmethod
     @once_differentiable

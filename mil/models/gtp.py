@@ -12,7 +12,7 @@ from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.adjacency import Adjacency, bag_graph
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.mincut import MinCut, mincut_pool
-from mil.nn.segments import at_least_single, bags_of, packed
+from mil.nn.segments import at_least_single, bags_of, joined
 from mil.nn.token_block import ACTIVATIONS, TokenBlock, rollout
 
 
@@ -199,4 +199,4 @@ class GTP(BagModel):
 def patches_of(clusters: Tensor, assignment: Tensor, bag: Bag) -> Tensor:
     """Return values [N] of patches from those of clusters [B, K], by the assignment [N, K]."""
     parts = zip(bags_of(assignment, bag.offsets), clusters, strict=True)
-    return packed([s @ of_bag for s, of_bag in parts])
+    return joined([s @ of_bag for s, of_bag in parts])

@@ -8,7 +8,7 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from mil.nn.recompute import recomputed_rows
-from mil.nn.segments import at_least_single, bags_of, packed
+from mil.nn.segments import at_least_single, bags_of, joined
 from mil.nn.self_attention import merge_heads, refuse_broken_heads, split_heads
 from mil.problems import InputError
 
@@ -116,7 +116,7 @@ class NystromAttention(nn.Module):
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return what each instance hears [N, H]."""
         bags = bags_of(self.qkv(x), offsets)
-        return self.dropout(self.out(packed([self._attend(qkv) for qkv in bags])))
+        return self.dropout(self.out(joined([self._attend(qkv) for qkv in bags])))
 
     def in_stages(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return what ``forward`` does, but for rounding; what is kept for the gradient is x.
@@ -125,7 +125,7 @@ class NystromAttention(nn.Module):
         Landmarks are linear in x as queries and keys are, and are made of the means of its runs.
         """
         bags = bags_of(x, offsets)
-        return self.dropout(self.out(packed([self._attend_in_stages(bag) for bag in bags])))
+        return self.dropout(self.out(joined([self._attend_in_stages(bag) for bag in bags])))
 
     @torch.no_grad()
     def row(self, x: Tensor, offsets: Tensor, query: int) -> Tensor:
@@ -136,7 +136,7 @@ class NystromAttention(nn.Module):
         exact inverse. Time O(N m H), memory O(N m).
         """
         bags = bags_of(self.qkv(x), offsets)
-        return packed([self._row(qkv, query) for qkv in bags])
+        return joined([self._row(qkv, query) for qkv in bags])
 
     def _landmarks(self, qkv: Tensor) -> Landmarks:
         length, padding = self._runs(len(qkv))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from mil.nn.block_attention import in_blocks
-from mil.nn.segments import bags_of, packed
+from mil.nn.segments import bags_of, joined
 from mil.nn.self_attention import refuse_broken_heads
 from mil.problems import InputError
 
@@ -106,7 +106,7 @@ class PositionalAttention(nn.Module):
     def forward(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
         """Return what each token hears [T, H]."""
         heard = [self._attend(qkv, at) for qkv, at in self._bags(x, offsets, positions)]
-        return self.drop(self.out(packed(heard)))
+        return self.drop(self.out(joined(heard)))
 
     @torch.no_grad()
     def class_row(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class PositionalAttention(nn.Module):
         for qkv, at in self._bags(x, offsets, positions):
             q, k, _ = self._split(qkv)
             rows.append(self._weights(q, k, self._of_keys(k), at, 0, 1)[:, 0].mean(0))
-        return packed(rows)
+        return joined(rows)
 
     def _bags(
         self, x: Tensor, offsets: Tensor, positions: Tensor

@@ -6,7 +6,7 @@ from torch.nn.functional import linear
 from mil.nn.block_attention import dropout_attention
 from mil.nn.dropout import Dropout, ReLUDropout
 from mil.nn.recompute import recomputed_rows
-from mil.nn.segments import bags_of, packed
+from mil.nn.segments import bags_of, joined
 from mil.nn.self_attention import refuse_broken_heads
 
 
@@ -37,7 +37,7 @@ class BiasedAttention(nn.Module):
         for qkv in bags_of(self.project(x), offsets):
             q, k, v = (self._split(part) for part in qkv.chunk(3, 1))
             heard.append(_merge(dropout_attention(q, k, v, q.shape[2] ** -0.5, p)))
-        return self.out(packed(heard))
+        return self.out(joined(heard))
 
     def of(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a few queries hear [n, H], and the weights [heads, n, m]."""

@@ -25,7 +25,7 @@ def bags_of(x: Tensor, offsets: Tensor) -> Sequence[Tensor]:
     return [x] if len(offsets) == 2 else x.split(offsets.diff().tolist())
 
 
-def packed(bags: Sequence[Tensor]) -> Tensor:
+def joined(bags: Sequence[Tensor]) -> Tensor:
     """Put the rows of bags one behind the other; those of a single bag are no copy."""
     return bags[0] if len(bags) == 1 else torch.cat(list(bags))
 
@@ -58,7 +58,7 @@ def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
 
 def bag_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
     """Softmax of ``scores`` [N, ...] over the rows of each bag, in float32 or better."""
-    return packed([one.softmax(0) for one in bags_of(at_least_single(scores), offsets)])
+    return joined([one.softmax(0) for one in bags_of(at_least_single(scores), offsets)])
 
 
 def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:

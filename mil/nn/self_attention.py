@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mil.nn.segments import bags_of, packed
+from mil.nn.segments import bags_of, joined
 from mil.problems import InputError
 
 Smoothing = Callable[[Tensor], Tensor]
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor, smooth: Smoothing | None = None) -> Tensor:
         """Return what each instance hears [N, H]; ``smooth`` is applied to the joined heads."""
-        merged = packed(
+        merged = joined(
             [
                 merge_heads(scaled_dot_product_attention(*split_heads(qkv, self.heads)))
                 for qkv in bags_of(self.qkv(x), offsets)

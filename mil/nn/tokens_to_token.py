@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from mil.nn.attention_encoder import normed_mlp
 from mil.nn.block_attention import dropout_attention
 from mil.nn.grid_stencil import convolution
-from mil.nn.segments import bags_of, packed
+from mil.nn.segments import bags_of, joined
 
 
 class TokensToToken(nn.Module):
@@ -59,7 +59,7 @@ class TokensToToken(nn.Module):
         qkv = self.project(x, windows)
         scale = self.norm.weight.numel() ** -0.5
         p = self.p if self.training else 0.0
-        heard = packed(
+        heard = joined(
             [
                 dropout_attention(*one[None].chunk(3, 2), scale, p)[0]
                 for one in bags_of(qkv, offsets)

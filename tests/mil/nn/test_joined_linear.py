@@ -46,4 +46,4 @@ def test_gradients_in_half_precision_reach_the_parameters_whole(monkeypatch):
         slopes.append(torch.autograd.grad(y.float().square().sum(), layer.parameters()))
     for half, single in zip(*slopes, strict=True):
         assert half.dtype == torch.float32
-        torch.testing.assert_close(half, single, rtol=0.05, atol=0.3)
+        assert (half - single).norm() < 0.02 * single.norm()
