@@ -3,8 +3,10 @@
 100 patients with 3,008 x 1024 float32 features on disk (64 to train, 16 to validate, 20 to test),
 windows of 16, an adversarial head. Both sides start from the same parameters, take the same steps
 in the same order, on one thread and with deterministic algorithms; ours reads HDF5, the peer `.pt`.
-Every run is a process of its own; runs alternate and the least time of an epoch counts, in seconds
-of the core that it keeps busy (on a GPU: of the clock), so that the machine may have other work.
+Every run is a process of its own and the least time of an epoch counts, in seconds of the core that
+it keeps busy (on a GPU: of the clock), so that the machine may have other work. On a CPU with two
+cores both sides run at the same time, each held to a core, and change cores from run to run: what
+slows the machine slows both. Otherwise, or with `--in-turn`, runs alternate.
 
 The peer does what the original does (`benchmarks/plain_advmil.py` has its networks): it reads every
 file in every epoch, takes the sixteen bags one by one, keeps the generator's graphs alive while the
@@ -17,6 +19,7 @@ both must be the same but for rounding.
 """
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -24,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -338,21 +342,38 @@ def products(root: Path, model: str, options: argparse.Namespace) -> dict:
 WORK = {"ours": ours, "peer": peer, "products": products}
 
 
-def run(who: str, root: Path, model: str, options: argparse.Namespace) -> dict:
-    """Do one side's work in a process of its own."""
+def run(
+    who: str, root: Path, model: str, options: argparse.Namespace, core: int | None = None
+) -> dict:
+    """Do one side's work in a process of its own, on one core if it is given."""
     command = [sys.executable, __file__, "--only", who, "--root", str(root), "--models", model]
     command += ["--device", options.device, "--epochs", str(options.epochs)]
     command += ["--evaluated", str(options.evaluated), *(["--check"] if options.check else [])]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    hold = None if core is None else functools.partial(os.sched_setaffinity, 0, {core})
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=hold)
     return json.loads(found.stdout.splitlines()[-1])
+
+
+def rounds(root: Path, model: str, options: argparse.Namespace) -> dict[str, list[dict]]:
+    """Run both sides as often as asked for, at the same time where each can have a core."""
+    sides, found = ("ours", "peer"), {"ours": [], "peer": []}
+    cores = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else []
+    beside = options.device == "cpu" and len(cores) == 2 and not options.in_turn
+    with ThreadPoolExecutor(2 if beside else 1) as pool:
+        for _ in range(options.repeats):
+            held = cores if beside else [None, None]
+            ends = list(
+                pool.map(lambda who, core: run(who, root, model, options, core), sides, held)
+            )
+            for who, end in zip(sides, ends, strict=True):
+                found[who].append(end)
+            cores.reverse()
+    return found
 
 
 def compare(root: Path, model: str, options: argparse.Namespace) -> None:
     """Print the figures of one model."""
-    results: dict[str, list[dict]] = {"ours": [], "peer": []}
-    for _ in range(options.repeats):
-        for who, found in results.items():
-            found.append(run(who, root, model, options))
+    results = rounds(root, model, options)
     a, b = results["ours"][0], results["peer"][0]
     if options.check:
         apart = np.abs(np.array(a["losses"]) - b["losses"]) / np.abs(b["losses"])
@@ -367,11 +388,16 @@ def compare(root: Path, model: str, options: argparse.Namespace) -> None:
         {who: min(np.min(one[key]) for one in found) for who, found in results.items()}
         for key in ("epochs", "evaluation")
     )
+    each = [
+        np.mean(b["epochs"]) / np.mean(a["epochs"])
+        for a, b in zip(results["ours"], results["peer"], strict=True)
+    ]
     memory = {who: max(one["memory"] for one in found) for who, found in results.items()}
     bound = run("products", root, model, options) if options.device == "cpu" else None
     print(
         f"{model}: epoch {epoch['ours']:.2f} s, peer {epoch['peer']:.2f} s, "
-        f"{epoch['peer'] / epoch['ours']:.2f} times; evaluation of a patient "
+        f"{epoch['peer'] / epoch['ours']:.2f} times (by the means of each run "
+        f"{', '.join(f'{ratio:.2f}' for ratio in each)}); evaluation of a patient "
         f"{evaluation['ours']:.3f} s, peer {evaluation['peer']:.3f} s, "
         f"{evaluation['peer'] / evaluation['ours']:.1f} times; memory {memory['ours']:,} MB, peer "
         f"{memory['peer']:,} MB"
@@ -393,7 +419,8 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--epochs", type=int, default=3, help="the first is not counted")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=4, help="runs of each side")
+    parser.add_argument("--in-turn", action="store_true", help="one side after the other")
     parser.add_argument("--evaluated", type=int, default=5, help="patients the peer evaluates")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--check", action="store_true", help="compare numbers instead of seconds")
