@@ -1,5 +1,6 @@
 """Patch-GCN, as published and in the shape AdvMIL gives it."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar
 
@@ -147,8 +148,9 @@ class PatchGCN(BagModel):
         bare = 1 if conv == "gen" else 0  # convolutions without a norm
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers - bare))
         self.drop = nn.Dropout(sum_dropout if dropout > 0 else 0.0)
-        joined = width * (1 + num_layers)
-        self.phi = nn.Sequential(JoinedLinear(joined, out), ReLUDropout(dropout))
+        self.phi = nn.Sequential(
+            JoinedLinear([width] * (1 + num_layers), out), ReLUDropout(dropout)
+        )
         self.pool = AttentionPool(
             out, attention or out, gated, dropout=0.25 if dropout > 0 else 0.0
         )
@@ -158,18 +160,24 @@ class PatchGCN(BagModel):
 
     def forward(self, bag: Bag) -> Embedding:
         """Return vector [B, H] and raw attention scores [N]."""
-        graph = self._graph(bag)
-        layers = [self.fc(bag.features)]  # [N, hidden]
-        bare = len(self.convs) - len(self.norms)
-        for conv in self.convs[:bare]:
-            layers.append(recomputed(conv, layers[-1], graph))
-        for conv, norm in zip(self.convs[bare:], self.norms, strict=True):
-            rest = partial(conv, graph=graph), norm, self.block, self.drop
-            layers.append(recomputed(deepgcn_layer, layers[-1], *rest))
-        h = self.phi(layers)  # [N, H]
+        h = self.phi(self._layers(bag.features, self._graph(bag)))  # [N, H]
         scores = recomputed(self.pool.raw, h)  # [N]
         average = weighted_sum(bag_softmax(scores, bag.offsets), h, bag.offsets)  # [B, H]
         return Embedding(self.after_pooling(average), scores, pooled=h)
+
+    def _layers(self, features: Tensor, graph: Adjacency) -> Iterator[Tensor]:
+        """Yield x^0, x^1, ... [N, hidden]."""
+        x = self.fc(features)
+        yield x
+        bare = len(self.convs) - len(self.norms)
+        for conv in self.convs[:bare]:
+            x = recomputed(conv, x, graph)
+            yield x
+        for conv, norm in zip(self.convs[bare:], self.norms, strict=True):
+            x = recomputed(
+                deepgcn_layer, x, partial(conv, graph=graph), norm, self.block, self.drop
+            )
+            yield x
 
     def after_pooling(self, average: Tensor) -> Tensor:
         """Return the vector [B, H] of the attention's average [B, out]."""

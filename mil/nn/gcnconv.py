@@ -1,6 +1,7 @@
 """Graph convolution by one linear layer."""
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from mil.nn.adjacency import Adjacency
 
@@ -8,7 +9,7 @@ from mil.nn.adjacency import Adjacency
 class GCNConv(nn.Module):
     r"""Graph convolution (Kipf and Welling, ICLR 2017), with a node as heavy as its neighbourhood.
 
-    .. math:: y = W\, (\hat A x + x) + b
+    .. math:: y = (\hat A + I)\, x W^\top + b
 
     with :math:`\hat A` the normalised neighbours, see ``gcn_graph``. This is torchmil's form; the
     article adds the node before it normalises, which leaves it the smaller part.
@@ -28,7 +29,7 @@ class GCNConv(nn.Module):
 
     def forward(self, x: Tensor, graph: Adjacency) -> Tensor:
         """Return the nodes [N, H]; ``graph`` is that of ``gcn_graph``."""
-        return self.linear(graph @ x)
+        return graph @ linear(x, self.linear.weight) + self.linear.bias
 
 
 def gcn_graph(graph: Adjacency) -> Adjacency:

@@ -103,8 +103,7 @@ def test_values_of_the_original_with_three_convolutions(graph, edges, p, edge_ag
     near = {"rel": 1e-5, "abs": 1e-6}
     key = {"spatial": "edge_index", "latent": "edge_latent"}[edge_agg]
     bag = Bag.single(torch.from_numpy(golden_input(p)), **{key: torch.from_numpy(edges)})
-    layers = []
-    module.model.phi.register_forward_pre_hook(lambda _, given: layers.extend(given[0]))
+    layers = list(module.model._layers(bag.features, module.model._graph(bag)))
     embedding = module.model(bag)
     for layer, node in ((0, 0), (0, 5), (1, 0), (2, 0)):
         first = layers[1 + layer][node, :5].tolist()

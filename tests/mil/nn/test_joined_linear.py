@@ -13,7 +13,7 @@ def test_a_sum_of_products_is_the_product_of_all(columns, bias, monkeypatch):
     """(exact): values and gradients; the first part, as features, needs none."""
     monkeypatch.setattr(joined_linear, "COLUMNS", columns)
     torch.manual_seed(0)
-    layer = JoinedLinear(9, 4, bias=bias).double()
+    layer = JoinedLinear([2, 3, 4], 4, bias=bias).double()
     parts = [torch.randn(6, width).double() for width in (2, 3, 4)]
     for part in parts[1:]:
         part.requires_grad_()
@@ -28,7 +28,7 @@ def test_a_sum_of_products_is_the_product_of_all(columns, bias, monkeypatch):
 
 def test_half_precision_keeps_its_kind(monkeypatch):
     monkeypatch.setattr(joined_linear, "COLUMNS", 0)
-    layer, parts = JoinedLinear(5, 4), [torch.randn(6, 2), torch.randn(6, 3)]
+    layer, parts = JoinedLinear([2, 3], 4), [torch.randn(6, 2), torch.randn(6, 3)]
     with torch.autocast("cpu", torch.bfloat16):
         found = layer(parts)
     assert found.dtype == torch.bfloat16
@@ -38,7 +38,7 @@ def test_half_precision_keeps_its_kind(monkeypatch):
 def test_gradients_in_half_precision_reach_the_parameters_whole(monkeypatch):
     monkeypatch.setattr(joined_linear, "COLUMNS", 0)
     torch.manual_seed(0)
-    layer, parts = JoinedLinear(5, 4), [torch.randn(6, 2), torch.randn(6, 3)]
+    layer, parts = JoinedLinear([2, 3], 4), [torch.randn(6, 2), torch.randn(6, 3)]
     slopes = []
     for enabled in (True, False):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
