@@ -156,15 +156,14 @@ class TransMIL(BagModel):
             cells = bag_cells(bag, self.name)  # [N, 3]
             order = reading_order(bag, cells)
         source, offsets = self._tokens(bag, order)  # [T], [B + 1]
-        first = offsets[:-1]
 
-        h = self.embed(bag.features)  # [N, H]
-        x = torch.cat([self.token.to(h.dtype).unsqueeze(0), h])[source + 1]  # [T, H]
-        x = recomputed(self._hear, x, offsets, 0)
+        x = self._embedded(bag.features, source)  # [T, H]
+        x = recomputed(self._hear, x, offsets)
         x = recomputed(self._locate, x, offsets, source, cells)
-        scores = self._scores(x, offsets, source, len(h))
-        x = recomputed(self._hear, x, offsets, 1)
-        return Embedding(self.norm(x[first]), scores)
+        token, row = recomputed(self._hear_as_token, x, offsets)  # [B, H], [T]
+        # Class tokens are added up in front and left out.
+        scores = row.new_zeros(len(bag.features) + 1).index_add(0, source + 1, row)[1:]
+        return Embedding(self.norm(token), scores)
 
     def _tokens(self, bag: Bag, order: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the instance [T] behind each token, -1 for a class token, and the bags' ends."""
@@ -179,8 +178,21 @@ class TransMIL(BagModel):
             ends.append(ends[-1] + 1 + n + missing)
         return torch.cat(parts), torch.tensor(ends, device=order.device)
 
-    def _hear(self, x: Tensor, offsets: Tensor, layer: int) -> Tensor:
-        return x + self.attentions[layer](self.norms[layer](x), offsets)
+    def _embedded(self, features: Tensor, source: Tensor) -> Tensor:
+        h = self.embed(features)  # [N, H]
+        return torch.cat([self.token.to(h.dtype).unsqueeze(0), h])[source + 1]
+
+    def _hear(self, x: Tensor, offsets: Tensor) -> Tensor:
+        return x + self.attentions[0](x, offsets, self.norms[0])
+
+    def _hear_as_token(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class tokens [B, H] behind the second layer, and their attention [T].
+
+        Nobody asks what that layer makes of instances.
+        """
+        token = x[offsets[:-1]]
+        heard, row = self.attentions[1].of_first(self.norms[1](x), offsets)
+        return token + heard, row
 
     def _locate(self, x: Tensor, offsets: Tensor, source: Tensor, cells: Tensor | None) -> Tensor:
         """Tell every token but the class tokens where it is."""
@@ -190,15 +202,10 @@ class TransMIL(BagModel):
             return x.index_copy(0, rows, located.to(x.dtype))
         parts = []
         for tokens in bags_of(x, offsets):
-            located = self.positions(tokens[1:], math.isqrt(len(tokens) - 1))
-            parts += [tokens[:1].to(located.dtype), located]
+            token, others = tokens.split([1, len(tokens) - 1])
+            located = self.positions(others, math.isqrt(len(others)))
+            parts += [token.to(located.dtype), located]
         return torch.cat(parts)
-
-    @torch.no_grad()
-    def _scores(self, x: Tensor, offsets: Tensor, source: Tensor, instances: int) -> Tensor:
-        row = self.attentions[1].row(self.norms[1](x), offsets, 0)
-        # Class tokens are added up in front and left out.
-        return row.new_zeros(instances + 1).index_add(0, source + 1, row)[1:]
 
 
 def _side(n: int) -> int:

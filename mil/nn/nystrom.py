@@ -1,36 +1,25 @@
 """Self-attention through landmarks: time and memory grow with the instances, not their square."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from mil.nn.recompute import recomputed_rows
+from mil.nn.remade import normed_linear
 from mil.nn.segments import at_least_single, bags_of, joined
 from mil.nn.self_attention import merge_heads, refuse_broken_heads, split_heads
 from mil.problems import InputError
 
 RESIDUALS = ("sequence", "heads", "none")
 STARTS = ("per_matrix", "global")
-
-
-@dataclass
-class Landmarks:
-    """Queries, keys and values of one bag, with the means that stand for runs of them.
-
-    Shapes
-    ------
-    q [1, h, n, d]; k, v [1, h, n', d], n' > n where padding takes part; q_mean and k_mean
-    [1, h, m, d].
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    q_mean: Tensor
-    k_mean: Tensor
+WEIGHTS = 1 << 20
+"""Weights of keys for landmarks that exist at a time: 4 MiB, which a core keeps near."""
 
 
 class NystromAttention(nn.Module):
@@ -105,7 +94,7 @@ class NystromAttention(nn.Module):
         self.heads, self.landmarks, self.iterations = heads, landmarks, iterations
         self.start, self.mask_padding, self.fixed = start, mask_padding, fixed_landmarks
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.residual = None
+        self.residual, self.reach = None, 1 + kernel // 2
         if residual == "sequence":
             self.residual = SequenceResidual(heads, kernel)
         elif residual == "heads":
@@ -113,10 +102,9 @@ class NystromAttention(nn.Module):
         self.out = nn.Linear(width, width) if project else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
-        """Return what each instance hears [N, H]."""
-        bags = bags_of(self.qkv(x), offsets)
-        return self.dropout(self.out(joined([self._attend(qkv) for qkv in bags])))
+    def forward(self, x: Tensor, offsets: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """Return what each instance hears [N, H]; with a norm, of norm(x), which is not kept."""
+        return self._of_bags(partial(self._attend, norm=norm), x, offsets)
 
     def in_stages(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Return what ``forward`` does, but for rounding; what is kept for the gradient is x.
@@ -124,27 +112,35 @@ class NystromAttention(nn.Module):
         The backward pass makes keys and values of a bag anew, then queries a run at a time.
         Landmarks are linear in x as queries and keys are, and are made of the means of its runs.
         """
-        bags = bags_of(x, offsets)
-        return self.dropout(self.out(joined([self._attend_in_stages(bag) for bag in bags])))
+        return self._of_bags(self._attend_in_stages, x, offsets)
 
-    @torch.no_grad()
-    def row(self, x: Tensor, offsets: Tensor, query: int) -> Tensor:
-        r"""Return the attention [N] of instance ``query`` of each bag to the bag's instances.
+    def of_first(self, x: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return what the first instance of each bag hears [B, H], and its attention [N].
 
-        It is the mean over heads of :math:`\mathrm{softmax}(q_i \tilde k^\top) Z\,
-        \mathrm{softmax}(\tilde q k^\top)`, without padding, and may be negative, since Z is no
-        exact inverse. Time O(N m H), memory O(N m).
+        The first is what ``forward`` says of it, but for rounding, without queries and values of
+        all the others: with :math:`a = \mathrm{softmax}(q_1 \tilde k^\top) Z\,
+        \mathrm{softmax}(\tilde q k^\top)` of a head, :math:`a\, x W_v = (a x) W_v`. The second is
+        the mean of a over heads, without padding and without gradient; it may be negative, since Z
+        is no exact inverse. Time O(N m H), memory O(N m).
         """
-        bags = bags_of(self.qkv(x), offsets)
-        return joined([self._row(qkv, query) for qkv in bags])
+        firsts, rows = [], []
+        for bag in bags_of(x, offsets):
+            heard, row = self._attend_as_first(bag)
+            firsts.append(heard)
+            rows.append(row)
+        return self.dropout(self.out(torch.cat(firsts))), joined(rows)
 
-    def _landmarks(self, qkv: Tensor) -> Landmarks:
-        length, padding = self._runs(len(qkv))
-        q, k, v = split_heads(qkv, self.heads)  # [1, h, n, d]
-        q_mean, k_mean = (self._means(x, length, padding) for x in (q, k))
-        if not self.mask_padding:
-            k, v = (pad(x, (0, 0, padding, 0)) for x in (k, v))
-        return Landmarks(q, k, v, q_mean, k_mean)
+    def _of_bags(self, attend: Callable[[Tensor], Tensor], x: Tensor, offsets: Tensor) -> Tensor:
+        heard = [attend(bag)[-len(bag) :] for bag in bags_of(x, offsets)]
+        return self.dropout(self.out(joined(heard)))
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Return a bag with the padding that takes part."""
+        return pad(x, (0, 0, self._padding(len(x)), 0))
+
+    def _padding(self, n: int) -> int:
+        """Return how many zeros in front of n instances take part."""
+        return 0 if self.mask_padding else self._runs(n)[1]
 
     def _runs(self, n: int) -> tuple[int, int]:
         """Return the length of runs of n instances, and what is missing of the first ones."""
@@ -152,30 +148,37 @@ class NystromAttention(nn.Module):
         length = -(-n // m)
         return length, m * length - n
 
-    def _means(self, x: Tensor, length: int, padding: int) -> Tensor:
-        """Return the means [1, h, m, d] of runs of x [1, h, n, d] behind so much padding."""
-        empty, missing = divmod(padding, length)
-        first, rest = x.tensor_split([length - missing], 2)
-        rest = rest.unflatten(2, (rest.shape[2] // length, length)).mean(3)
-        if self.mask_padding:  # of the first run just what is there, and no run of nothing
-            return torch.cat([first.mean(2, keepdim=True), rest], 2)
-        first = first.sum(2, keepdim=True) / length
-        return torch.cat([pad(first, (0, 0, empty, 0)), rest], 2)
+    def _means(self, x: Tensor) -> Tensor:
+        """Return the means [..., m, d] of the runs of x [..., n, d]; the first may be shorter."""
+        length, missing = self._runs(x.shape[-2])
+        if missing % length == 0:
+            return x.unflatten(-2, (-1, length)).mean(-2)
+        short = length - missing % length
+        first, rest = x.split([short, x.shape[-2] - short], -2)
+        rest = rest.unflatten(-2, (-1, length)).mean(-2)
+        return torch.cat([first.mean(-2, keepdim=True), rest], -2)
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        bag = self._landmarks(qkv)
-        y = scaled_dot_product_attention(bag.q, bag.k_mean, self._heard(bag))  # [1, h, n, d]
+    def _attend(self, x: Tensor, norm: nn.LayerNorm | None) -> Tensor:
+        if norm is None:
+            qkv = self.qkv(self._padded(x))
+        else:
+            qkv = normed_linear(x, norm, self.qkv, self._padding(len(x)))
+        q, k, v = split_heads(qkv, self.heads)  # [1, h, n, d]
+        q_mean, k_mean = self._means(q), self._means(k)
+        heard = self._heard(q_mean, k_mean, k, v)
+        y = scaled_dot_product_attention(q, k_mean, heard)
         if self.residual is not None:
-            y = y + self.residual(bag.v)[:, :, -len(qkv) :]
+            y = y + self.residual(v)
         return merge_heads(y)
 
-    def _heard(self, bag: Landmarks) -> Tensor:
+    def _heard(self, q_mean: Tensor, k_mean: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return what the landmarks hear, [1, h, m, d], times Z."""
-        heard = scaled_dot_product_attention(bag.q_mean, bag.k, bag.v)
+        heard = scaled_dot_product_attention(q_mean, k, v)
         with torch.autocast(heard.device.type, enabled=False):
-            return (self._inverse(bag) @ at_least_single(heard)).to(heard.dtype)
+            return (self._inverse(q_mean, k_mean) @ at_least_single(heard)).to(heard.dtype)
 
     def _attend_in_stages(self, x: Tensor) -> Tensor:
+        x = self._padded(x)
         k_mean, heard, *residual = checkpoint(self._read, x, use_reentrant=False)
         of_query = self.qkv.weight.chunk(3)[0]
 
@@ -188,35 +191,45 @@ class NystromAttention(nn.Module):
 
     def _read(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return landmarks of keys, what landmarks hear, and the residual [n, H] if any."""
-        of_query, of_key, of_value = self.qkv.weight.chunk(3)
-        length, padding = self._runs(len(x))
-        means = self._means(x[None, None], length, padding)[0, 0]  # [m, H]
-        q_mean, k_mean = (self._split(linear(means, w)) for w in (of_query, of_key))
+        of_key, of_value = self.qkv.weight.chunk(3)[1:]
+        q_mean, k_mean = self._landmarks(x)
         k, v = (self._split(linear(x, w)) for w in (of_key, of_value))
-        if not self.mask_padding:
-            k, v = (pad(each, (0, 0, padding, 0)) for each in (k, v))
-        heard = self._heard(Landmarks(None, k, v, q_mean, k_mean))
+        heard = self._heard(q_mean, k_mean, k, v)
         if self.residual is None:
             return k_mean, heard
-        return k_mean, heard, merge_heads(self.residual(v)[:, :, -len(x) :])
+        return k_mean, heard, merge_heads(self.residual(v))
+
+    def _attend_as_first(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the first instance hears [1, H], and its attention [n]."""
+        of_query, of_key, of_value = self.qkv.weight.chunk(3)
+        means = self._landmarks(self._padded(x))
+        asked = self._split(linear(x[:1], of_query)), self._split(linear(x, of_key))
+        kind = asked[0].dtype
+        with torch.autocast(x.device.type, enabled=False):
+            q_mean, k_mean, q, k = map(at_least_single, (*means, *asked))
+            of_landmarks = _weights(q, k_mean) @ self._inverse(q_mean, k_mean)  # [1, h, 1, m]
+            rows = _LandmarkRow.apply(of_landmarks[0, :, 0], q_mean[0], k[0], self._padding(len(x)))
+            heard = (rows @ at_least_single(x)).unsqueeze(1)  # [h, 1, H]
+            of_heads = at_least_single(of_value).view(self.heads, -1, x.shape[1])
+            y = (heard @ of_heads.transpose(1, 2)).unsqueeze(0).to(kind)  # [1, h, 1, d]
+        if self.residual is not None:
+            near = self._split(linear(x[: self.reach], of_value))
+            y = y + self.residual(near)[:, :, :1]
+        return merge_heads(y), rows.detach().mean(0)
+
+    def _landmarks(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means [1, h, m, d] of runs of queries and of keys, by means of runs of x."""
+        of_query, of_key, _ = self.qkv.weight.chunk(3)
+        means = self._means(x)  # [m, H]
+        return self._split(linear(means, of_query)), self._split(linear(means, of_key))
 
     def _split(self, x: Tensor) -> Tensor:
         """Return heads [1, h, n, d] of [n, H]."""
         return x.view(1, len(x), self.heads, -1).transpose(1, 2)
 
-    def _row(self, qkv: Tensor, query: int) -> Tensor:
-        bag = self._landmarks(at_least_single(qkv))
-        with torch.autocast(qkv.device.type, enabled=False):
-            first = _weights(bag.q[:, :, query : query + 1], bag.k_mean) @ self._inverse(bag)
-            total = 0.0
-            for head in range(self.heads):  # m n weights of one head at a time
-                third = _weights(bag.q_mean[0, head], bag.k[0, head])  # [m, n']
-                total = total + first[0, head] @ third
-        return total[0, -len(qkv) :] / self.heads
-
-    def _inverse(self, bag: Landmarks) -> Tensor:
+    def _inverse(self, q_mean: Tensor, k_mean: Tensor) -> Tensor:
         """Return Z [1, h, m, m]."""
-        a = _weights(at_least_single(bag.q_mean), at_least_single(bag.k_mean))
+        a = _weights(at_least_single(q_mean), at_least_single(k_mean))
         columns, rows = a.sum(-2).amax(-1), a.sum(-1).amax(-1)  # [1, h]: entries are positive
         if self.start == "global":
             columns, rows = columns.max(), rows.max()
@@ -226,6 +239,58 @@ class NystromAttention(nn.Module):
             az = a @ z
             z = z @ (13 * one - az @ (15 * one - az @ (7 * one - az))) / 4
         return z
+
+
+class _LandmarkRow(torch.autograd.Function):
+    r"""a = w P [h, n] of :math:`P = \mathrm{softmax}(q k^\top / \sqrt d)`.
+
+    Of weights w [h, m], landmarks of queries q [h, m, d] and keys k [h, n, d].
+
+    So many keys more as are padding, all zero, take part in the softmax; their a is left out. Some
+    rows of P exist at a time, and are made anew for the gradient. With g the gradient by a, that by
+    w is :math:`c = P g`, and that by what the softmax is of :math:`w_m P_{mn} (g_n - c_m)`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, q: Tensor, k: Tensor, padding: int) -> Tensor:
+        rows, totals = w.new_zeros(k.shape[:2]), w.new_empty(q.shape[:2])
+        for i, some in _blocks(q, k):
+            scores = _scores(q[i, some], k[i])
+            total = scores.logsumexp(1)
+            if padding:
+                total = total.logaddexp(total.new_tensor(padding).log())
+            rows[i] += w[i, some] @ scores.sub_(total[:, None]).exp_()
+            totals[i, some] = total
+        ctx.save_for_backward(w, q, k, totals)
+        return rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        w, q, k, totals = ctx.saved_tensors
+        of_w, of_q, of_k = torch.empty_like(w), torch.empty_like(q), torch.zeros_like(k)
+        for i, some in _blocks(q, k):
+            weights = _scores(q[i, some], k[i]).sub_(totals[i, some, None]).exp_()
+            of_w[i, some] = weights @ grad[i]
+            slope = (grad[i] - of_w[i, some, None]).mul_(weights)
+            slope *= w[i, some, None] / q.shape[2] ** 0.5
+            of_q[i, some] = slope @ k[i]
+            of_k[i].addmm_(slope.t(), q[i, some])
+        return of_w, of_q, of_k, None
+
+
+def _blocks(q: Tensor, k: Tensor) -> Iterator[tuple[int, slice]]:
+    """Yield heads and some of their landmarks, with ``WEIGHTS`` pairs with keys at most."""
+    heads, landmarks, _ = q.shape
+    step = max(1, WEIGHTS // k.shape[1])
+    for i in range(heads):
+        for start in range(0, landmarks, step):
+            yield i, slice(start, start + step)
+
+
+def _scores(q: Tensor, k: Tensor) -> Tensor:
+    """Return q k^T / sqrt(d) [m, n] of q [m, d] and k [n, d]."""
+    return (q / q.shape[1] ** 0.5) @ k.t()
 
 
 class SequenceResidual(nn.Module):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from mil.nn.remade import normed_linear
 from mil.nn.segments import bags_of, joined
 from mil.problems import InputError
 
@@ -46,12 +47,22 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * hidden, bias=False)
         self.out = nn.Linear(hidden, hidden) if project else nn.Identity()
 
-    def forward(self, x: Tensor, offsets: Tensor, smooth: Smoothing | None = None) -> Tensor:
-        """Return what each instance hears [N, H]; ``smooth`` is applied to the joined heads."""
+    def forward(
+        self,
+        x: Tensor,
+        offsets: Tensor,
+        smooth: Smoothing | None = None,
+        norm: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """Return what each instance hears [N, H]; ``smooth`` is applied to the joined heads.
+
+        With a norm it is of norm(x), which is not kept for the gradient.
+        """
+        qkv = self.qkv(x) if norm is None else normed_linear(x, norm, self.qkv)
         merged = joined(
             [
                 merge_heads(scaled_dot_product_attention(*split_heads(qkv, self.heads)))
-                for qkv in bags_of(self.qkv(x), offsets)
+                for qkv in bags_of(qkv, offsets)
             ]
         )
         return self.out(merged if smooth is None else smooth(merged))
@@ -63,9 +74,9 @@ def refuse_broken_heads(hidden: int, heads: int) -> None:
         raise InputError([f"the width {hidden} must be a multiple of the heads, {heads}."])
 
 
-def split_heads(qkv: Tensor, heads: int) -> Tensor:
-    """Return q, k, v [3, 1, h, n, d] of joined ones [n, 3 h d]."""
-    return qkv.view(1, len(qkv), 3, heads, -1).permute(2, 0, 3, 1, 4)
+def split_heads(qkv: Tensor, heads: int) -> list[Tensor]:
+    """Return q, k, v [1, h, n, d] of joined ones [n, 3 h d]."""
+    return [one.view(1, len(qkv), heads, -1).transpose(1, 2) for one in qkv.chunk(3, 1)]
 
 
 def merge_heads(x: Tensor) -> Tensor:

@@ -87,13 +87,12 @@ def steps_of_the_original(model, bag, expected, near):
     """Tokens behind the first layer and the map, and the class token's row, as they come."""
     source, offsets = model._tokens(bag, None)
     assert (len(bag.features), len(source)) == (expected["n"], expected["tokens_with_class"])
-    x = torch.cat([model.token.unsqueeze(0), model.embed(bag.features)])[source + 1]
-    x = model._hear(x, offsets, 0)
+    x = model._hear(model._embedded(bag.features, source), offsets)
     assert x[0, :5].tolist() == pytest.approx(expected["after_layer1_class_token_first5"], **near)
     assert x[1, :5].tolist() == pytest.approx(expected["after_layer1_token1_first5"], **near)
     x = model._locate(x, offsets, source, None)
     assert x[1, :5].tolist() == pytest.approx(expected["after_ppeg_token1_first5"], **near)
-    row, told = model.attentions[1].row(model.norms[1](x), offsets, 0), expected["class_row_layer2"]
+    (_, row), told = model._hear_as_token(x, offsets), expected["class_row_layer2"]
     assert row[0].item() == pytest.approx(told["class_token_itself"], **near)
     assert row[1:6].tolist() == pytest.approx(told["tokens_first5"], **near)
     assert row.sum().item() == pytest.approx(told["row_sum_without_padding"], **near)

@@ -80,8 +80,8 @@ def test_row_of_the_reference():
         matrix = literal_weights(attention, x)  # [h, n, n]
         expected = case["att_head0_last_query_last5_keys"]
         assert matrix[0, -1, -5:].tolist() == pytest.approx(expected, abs=2e-6)
-        row = attention.row(x, one(n), n - 1)
-        torch.testing.assert_close(row, matrix[:, -1].mean(0))
+        row = attention.of_first(x, one(n))[1]
+        torch.testing.assert_close(row, matrix[:, 0].mean(0))
 
 
 def literal_weights(attention, x):
@@ -180,8 +180,8 @@ def test_with_all_landmarks_it_is_plain_attention():
     q, k, _ = attention.qkv(x).view(6, 3, 2, 8).permute(1, 2, 0, 3)
     exact = (q @ k.transpose(1, 2) / 8**0.5).softmax(-1)
     torch.testing.assert_close(literal_weights(attention, x), exact, rtol=1e-6, atol=1e-8)
-    row = attention.row(x, one(6), 2)
-    torch.testing.assert_close(row, exact[:, 2].mean(0), rtol=1e-6, atol=1e-8)
+    row = attention.of_first(x, one(6))[1]
+    torch.testing.assert_close(row, exact[:, 0].mean(0), rtol=1e-6, atol=1e-8)
 
 
 def test_the_inverse_is_made_in_single_precision_at_least():
@@ -217,6 +217,24 @@ def test_stages_say_the_same(residual, mask_padding, monkeypatch):
         y = method(x, offsets)
         found.append((y.detach(), *torch.autograd.grad(y.square().sum(), wanted)))
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("residual", ["sequence", "heads", "none"])
+@pytest.mark.parametrize("form", [{}, PARITY, {"start": "global", "mask_padding": False}])
+@pytest.mark.parametrize("sizes", [[1, 2], [7, 8, 9], [40, 45]])
+def test_the_first_instance_hears_the_same_without_the_others(residual, form, sizes):
+    """(exact): values summed before they are made, queries of runs made of means."""
+    torch.manual_seed(0)
+    attention = NystromAttention(16, 2, 8, residual=residual, kernel=5, **form).double()
+    x = torch.randn(sum(sizes), 16, dtype=torch.float64, requires_grad=True)
+    offsets = torch.tensor([0, *sizes]).cumsum(0)
+    wanted, found = [x, *attention.parameters()], []
+    for y in (attention(x, offsets)[offsets[:-1]], attention.of_first(x, offsets)[0]):
+        found.append((y.detach(), *torch.autograd.grad(y.square().sum(), wanted)))
+    torch.testing.assert_close(*found)
+    rows = attention.of_first(x, offsets)[1].split(sizes)
+    for row, bag in zip(rows, x.split(sizes), strict=True):
+        torch.testing.assert_close(row, literal_weights(attention, bag)[:, 0].mean(0))
 
 
 def test_without_projection_heads_are_put_side_by_side():
