@@ -234,18 +234,15 @@ class MILModel(nn.Module):
         """Return the terms that a step of the training adds up (``mil.training.step``)."""
         model, head = self.network.model, self.network.head
         labels = self._labels(bag.label)
-        losses = {}
-        known = labels.known
-        if known.any():
+        losses, known = {}, bool(labels.known.any())
+        if known:
             told = head.loss(*labelled(output.cpu(), labels))
             losses["bag"] = model.bag_weight * told.to(output.device)
         auxiliary = embedding.auxiliary
-        if auxiliary is not None:
-            of = auxiliary.bag.cpu()
+        if auxiliary is not None and known:
             outputs = head.read(at_least_single(auxiliary.logits)).cpu()
-            if known[of].any():
-                told = head.loss(*labelled(outputs, labels.at(of)))
-                losses["auxiliary"] = auxiliary.weight * told.to(output.device)
+            told = head.loss(*labelled(outputs, labels.at(auxiliary.bag.cpu())))
+            losses["auxiliary"] = auxiliary.weight * told.to(output.device)
         for name, penalty in embedding.penalties.items():
             losses[name] = at_least_single(penalty).mean()
         classes = head.classes(labels).to(output.device)

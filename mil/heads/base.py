@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +47,7 @@ class Labels:
         """Return the number of patients, B."""
         return len(self.time)
 
-    @property
+    @cached_property
     def known(self) -> Tensor:
         """Who has labels, [B]."""
         return ~self.time.isnan()
@@ -77,7 +78,7 @@ class Targets:
         """Return the number of patients, B."""
         return len(self.value)
 
-    @property
+    @cached_property
     def known(self) -> Tensor:
         """Who has labels, [B]; of several labels, one at least."""
         known = ~self.value.isnan()

@@ -69,6 +69,7 @@ class ClassesHead(TargetHead):
                 "set link: softmax (labels that do not exclude each other cannot have it)."
             )
         self.register_buffer("weights", torch.tensor(fitted["weights"]), persistent=False)
+        self.weighted = bool((self.weights != 1).any())
 
     @classmethod
     def fit(
@@ -140,12 +141,16 @@ class ClassesHead(TargetHead):
         elif self.softmax:
             wanted = number.unsqueeze(1).expand(output.shape[:2])
             losses = cross_entropy(output.movedim(2, 1), wanted, reduction="none")
+        elif output.shape[2] == 1:
+            output = output.squeeze(2)
+            truth = number.to(output.dtype).unsqueeze(1).expand_as(output)
+            losses = binary_cross_entropy_with_logits(output, truth, reduction="none")
         else:
-            one = output.shape[2] == 1
-            truth = number.unsqueeze(1) if one else one_hot(number, output.shape[2])
-            truth = truth.to(output).unsqueeze(1).expand_as(output)
+            truth = one_hot(number, output.shape[2]).to(output).unsqueeze(1).expand_as(output)
             losses = binary_cross_entropy_with_logits(output, truth, reduction="none").mean(2)
-        return losses * self.weights.cpu()[number].to(output).unsqueeze(1)
+        if self.weighted:
+            losses = losses * self.weights.cpu()[number].to(output).unsqueeze(1)
+        return losses
 
     def _of(self, truth: Tensor) -> Tensor:
         """Return the weights [B, K] of labels [B, K]."""

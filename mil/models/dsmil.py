@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import Auxiliary, BagModel, Embedding, Preset
+from mil.nn.dropout import Dropout
 from mil.nn.initialise import orthogonal_linear_
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.segments import bag_softmax, bags_of, joined, segment_argmax, segment_pool
@@ -115,7 +116,7 @@ class DSMIL(BagModel):
             self.query.extend([nn.ReLU(), nn.Linear(query, query), Tanh()])
         self.value = nn.Identity()
         if value:
-            self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dim, in_dim), nn.ReLU())
+            self.value = nn.Sequential(Dropout(dropout), nn.Linear(in_dim, in_dim), nn.ReLU())
         self.bag_weight, self.instance_weight = bag_weight, instance_weight
         self.average = average
         self.out_dim = outputs * in_dim

@@ -12,7 +12,7 @@ from mil.models.base import BagModel, Embedding, Preset
 from mil.nn.adjacency import Adjacency
 from mil.nn.attention import AttentionPool
 from mil.nn.deepgcn import deepgcn_layer
-from mil.nn.dropout import ReLUDropout
+from mil.nn.dropout import Dropout, ReLUDropout
 from mil.nn.embed import instance_embedding
 from mil.nn.gcnconv import GCNConv, gcn_graph
 from mil.nn.genconv import GENConv
@@ -147,7 +147,7 @@ class PatchGCN(BagModel):
         self.convs = nn.ModuleList(CONVOLUTIONS[conv](width) for _ in range(num_layers))
         bare = 1 if conv == "gen" else 0  # convolutions without a norm
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers - bare))
-        self.drop = nn.Dropout(sum_dropout if dropout > 0 else 0.0)
+        self.drop = Dropout(sum_dropout if dropout > 0 else 0.0)
         self.phi = nn.Sequential(
             JoinedLinear([width] * (1 + num_layers), out), ReLUDropout(dropout)
         )

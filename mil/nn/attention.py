@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mil.nn.dropout import SigmoidDropout
+from mil.nn.dropout import Dropout, SigmoidDropout
 from mil.nn.segments import bag_softmax, segment_pool, weighted_sum
 from mil.nn.tanh import Tanh
 
@@ -48,7 +48,7 @@ class AttentionPool(nn.Module):
             both = 1 - (1 - dropout) ** 2
             self.gate = nn.Sequential(nn.Linear(width, hidden), SigmoidDropout(both))
         else:
-            self.direction.append(nn.Dropout(dropout))
+            self.direction.append(Dropout(dropout))
         self.branches = branches
         self.score = nn.Linear(hidden, branches or 1)
 

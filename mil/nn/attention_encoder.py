@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mil.nn.dropout import Dropout
 from mil.nn.remade import gelu_linear, normed_linear
 from mil.nn.self_attention import SelfAttention, Smoothing
 
@@ -73,9 +74,9 @@ class NormedMLP(nn.Sequential):
             nn.LayerNorm(width),
             nn.Linear(width, inner),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(inner, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:

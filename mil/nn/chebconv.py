@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from mil.nn.adjacency import Adjacency
 from mil.nn.edge_metric import LearntGraph
+from mil.nn.segments import at_least_single
 
 
 class ChebConv(nn.Module):
@@ -40,8 +41,10 @@ class ChebConv(nn.Module):
 
     def forward(self, x: Tensor, graph: Adjacency | LearntGraph) -> Tensor:
         """Return the nodes [N, H]."""
-        y, before = self.weights[-1](x), 0  # b_{k+1} and b_{k+2}
+        y, before = at_least_single(self.weights[-1](x)), None  # b_{k+1} and b_{k+2}
         for k in range(len(self.weights) - 2, -1, -1):
-            times = 2 if k else 1
-            y, before = self.weights[k](x) - times * (graph @ y) - before, y
-        return y + self.bias
+            here = at_least_single(self.weights[k](x)).sub_(graph @ y, alpha=2 if k else 1)
+            if before is not None:
+                here.sub_(before)
+            y, before = here, y
+        return y.add_(self.bias)

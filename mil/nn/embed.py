@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mil.nn.dropout import ReLUDropout
+from mil.nn.dropout import Dropout, ReLUDropout
 from mil.nn.instance_linear import InstanceLinear
 
 
@@ -15,5 +15,5 @@ def instance_embedding(
     """
     if hidden is None:
         return nn.Identity(), in_dim
-    behind = ReLUDropout(dropout) if relu else nn.Dropout(dropout)
+    behind = ReLUDropout(dropout) if relu else Dropout(dropout)
     return nn.Sequential(InstanceLinear(in_dim, hidden), behind), hidden

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from mil.nn.dropout import Dropout
 from mil.nn.recompute import recomputed_rows
 from mil.nn.remade import normed_linear
 from mil.nn.segments import at_least_single, bags_of, joined
@@ -100,7 +101,7 @@ class NystromAttention(nn.Module):
         elif residual == "heads":
             self.residual = HeadsResidual(heads, width // heads, kernel)
         self.out = nn.Linear(width, width) if project else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, offsets: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """Return what each instance hears [N, H]; with a norm, of norm(x), which is not kept."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from mil.nn.block_attention import in_blocks
+from mil.nn.dropout import Dropout
 from mil.nn.segments import bags_of, joined
 from mil.nn.self_attention import refuse_broken_heads
 from mil.problems import InputError
@@ -90,7 +91,7 @@ class PositionalAttention(nn.Module):
         self.heads, self.method, self.mode, self.p = heads, method, mode, dropout
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         tables, d, buckets = 1 if shared else heads, width // heads, METHODS[method] + 1
         shape = {"q": (d, buckets), "k": (d, buckets), "v": (buckets, d)}
         if mode == "bias":

@@ -6,6 +6,7 @@ from torch.nn.functional import pad
 
 from mil.nn.attention_encoder import NormedMLP
 from mil.nn.block_attention import dropout_attention
+from mil.nn.dropout import Dropout
 from mil.nn.grid_stencil import convolution
 from mil.nn.segments import bags_of, joined
 
@@ -51,7 +52,7 @@ class TokensToToken(nn.Module):
         self.kernel, self.p = kernel, dropout
         self.norm = nn.LayerNorm(channels * kernel * kernel)
         self.qkv = nn.Linear(channels * kernel * kernel, 3 * width, bias=False)
-        self.out = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(width, width), Dropout(dropout))
         self.mlp = NormedMLP(width, width, dropout)
 
     def forward(self, x: Tensor, windows: Tensor, offsets: Tensor) -> Tensor:
