@@ -13,45 +13,35 @@ KEPT = 1 << 28
 """Bytes of products that a layer keeps at most: 170,000 instances of 384 columns."""
 
 
-class KeepsProducts:
-    """A layer whose passes without gradient may keep what they make for those with it.
+class InstanceLinear(nn.Linear):
+    """A linear layer on instance features, by far the largest matrix of a network.
 
     A step goes over its bags with one and the same weight several times: without gradient to see
     what is predicted, then with it to learn. Inside ``kept_products`` the passes with gradient take
-    what those without made, bag by bag in the same order, to the bit.
+    the products of those without, bag by bag in the same order, to the bit.
     """
 
-    products: deque[tuple[Tensor, ...] | None] | None = None
+    products: deque[Tensor | None] | None = None
     room: int = 0
-
-    def keep(self, *made: Tensor) -> None:
-        """Keep what this pass made, if it is asked for and there is room."""
-        if self.products is not None and not torch.is_grad_enabled():
-            self.room -= sum(one.nbytes for one in made)
-            self.products.append(made if self.room >= 0 else None)
-
-    def known(self) -> tuple[Tensor, ...] | None:
-        """Return what the pass without gradient made of this bag, if it was kept."""
-        return self.products.popleft() if self.products and torch.is_grad_enabled() else None
-
-
-class InstanceLinear(KeepsProducts, nn.Linear):
-    """A linear layer on instance features, by far the largest matrix of a network."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``W x + b`` [N, H] of features [N, D]."""
-        known = self.known()
-        if known is not None:
-            return _Known.apply(x, self.weight, self.bias, *known)
+        if self.products and torch.is_grad_enabled():
+            known = self.products.popleft()
+            if known is not None:
+                return _Known.apply(x, self.weight, self.bias, known)
+            return super().forward(x)
         product = super().forward(x)
-        self.keep(product)
+        if self.products is not None and not torch.is_grad_enabled():
+            self.room -= product.nbytes
+            self.products.append(product if self.room >= 0 else None)
         return product
 
 
 @contextmanager
 def kept_products(module: nn.Module) -> Iterator[None]:
     """Let the layers below ``module`` keep products; their weights may not change meanwhile."""
-    layers = [layer for layer in module.modules() if isinstance(layer, KeepsProducts)]
+    layers = [layer for layer in module.modules() if isinstance(layer, InstanceLinear)]
     try:
         for layer in layers:
             layer.products, layer.room = deque(), KEPT
