@@ -371,8 +371,8 @@ def rounds(root: Path, model: str, options: argparse.Namespace) -> dict[str, lis
     return found
 
 
-def compare(root: Path, model: str, options: argparse.Namespace) -> None:
-    """Print the figures of one model."""
+def compare(root: Path, model: str, options: argparse.Namespace) -> dict[str, float] | None:
+    """Print the figures of one model and return the seconds of an epoch of both sides."""
     results = rounds(root, model, options)
     a, b = results["ours"][0], results["peer"][0]
     if options.check:
@@ -383,7 +383,7 @@ def compare(root: Path, model: str, options: argparse.Namespace) -> None:
             f"differ by at most {np.round(apart.max(0), 9)}, predicted times by "
             f"{np.abs(times).max():.1e} (relative)"
         )
-        return
+        return None
     epoch, evaluation = (
         {who: min(np.min(one[key]) for one in found) for who, found in results.items()}
         for key in ("epochs", "evaluation")
@@ -410,6 +410,7 @@ def compare(root: Path, model: str, options: argparse.Namespace) -> None:
         ),
         flush=True,
     )
+    return epoch
 
 
 def main() -> None:
@@ -431,11 +432,18 @@ def main() -> None:
         root = options.root or Path(folder)
         if not (root / "few.csv").exists():
             prepare(root)
-        for model in options.models:
-            if options.only:
-                print(json.dumps(WORK[options.only](root, model, options)))
-            else:
-                compare(root, model, options)
+        if options.only:
+            (model,) = options.models
+            print(json.dumps(WORK[options.only](root, model, options)))
+            return
+        epochs = [compare(root, model, options) for model in options.models]
+        if len(epochs) > 1 and not options.check:
+            both = {who: sum(one[who] for one in epochs) for who in ("ours", "peer")}
+            times = both["peer"] / both["ours"]
+            print(
+                f"all: an epoch of each {both['ours']:.2f} s, peer {both['peer']:.2f} s, "
+                f"{times:.2f} times"
+            )
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def _of_rows(values: Tensor, ids: Tensor) -> Tensor:
 
 def segment_pool(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
     """Sum ``values`` [N, D] over each bag with several ``weights`` [N, C] each: [B, C, D]."""
-    return torch.stack([weighted_sum(w, values, offsets) for w in weights.unbind(1)], 1)
+    weights, values = at_least_single(weights), at_least_single(values)
+    kind = torch.promote_types(weights.dtype, values.dtype)
+    bags = zip(bags_of(weights.to(kind), offsets), bags_of(values.to(kind), offsets), strict=True)
+    return torch.stack([w.t() @ v for w, v in bags])
 
 
 def weighted_sum(
@@ -169,7 +172,8 @@ def segment_argmax(values: Tensor, offsets: Tensor) -> Tensor:
 
     No bag may be empty. Where a bag has NaN it is the row of one, so that NaN goes on.
     """
-    return torch.stack([one.argmax(0) for one in bags_of(values, offsets)]) + offsets[:-1, None]
+    rows = [one.argmax(0) for one in bags_of(values, offsets)]
+    return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows) + offsets[:-1, None]
 
 
 def segment_rank(values: Tensor, offsets: Tensor) -> Tensor:
