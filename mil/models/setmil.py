@@ -38,6 +38,12 @@ class GridLayer(nn.Module):
         x = x + self.attention(self.norm(x), offsets, positions)
         return x + self.mlp(x)
 
+    def of_class(self, x: Tensor, offsets: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class tokens [B, H] alone, and what they give to all tokens [T]."""
+        heard, row = self.attention.of_class(self.norm(x), offsets, positions)
+        token = x[offsets[:-1]] + heard
+        return token + self.mlp(token), row
+
 
 @register("setmil")
 class SETMIL(BagModel):
@@ -183,11 +189,10 @@ class SETMIL(BagModel):
         *layers, last = self.layers
         for layer in layers:
             tokens = layer(tokens, offsets, positions)
-        row = last.attention.class_row(last.norm(tokens), offsets, positions)[behind]
-        tokens = last(tokens, offsets, positions)
-        share = found.shares(row)
+        token, row = last.of_class(tokens, offsets, positions)  # [B, H], [T + B]
+        share = found.shares(row[behind])
         scores = share.clamp(min=torch.finfo(share.dtype).tiny).log()
-        return Embedding(self.norm(tokens[offsets[:-1]]), scores)
+        return Embedding(self.norm(token), scores)
 
     def _reduced(self, bag: Bag, found: ReducedMap) -> Tensor:
         """Return the tokens [T, reduced]."""

@@ -1,12 +1,11 @@
 """Self-attention that knows how far apart two instances are (iRPE)."""
 
-from collections.abc import Iterator
 from itertools import product
 from math import log
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, linear
 
 from mil.nn.block_attention import in_blocks
 from mil.nn.dropout import Dropout
@@ -106,27 +105,31 @@ class PositionalAttention(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
         """Return what each token hears [T, H]."""
-        heard = [self._attend(qkv, at) for qkv, at in self._bags(x, offsets, positions)]
+        bags = zip(bags_of(self.qkv(x), offsets), bags_of(positions, offsets), strict=True)
+        heard = [self._attend(*self._split(qkv, 3), at) for qkv, at in bags]
         return self.drop(self.out(joined(heard)))
 
-    @torch.no_grad()
-    def class_row(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
-        """Return the weights [T] of each bag's tokens to its class token, the mean over heads."""
-        rows = []
-        for qkv, at in self._bags(x, offsets, positions):
-            q, k, _ = self._split(qkv)
-            rows.append(self._weights(q, k, self._of_keys(k), at, 0, 1)[:, 0].mean(0))
-        return joined(rows)
+    def of_class(self, x: Tensor, offsets: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what each bag's class token hears [B, H], and its weights [T] of the tokens.
 
-    def _bags(
-        self, x: Tensor, offsets: Tensor, positions: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield joined queries, keys and values of each bag, and its positions."""
-        return zip(bags_of(self.qkv(x), offsets), bags_of(positions, offsets), strict=True)
+        The first is what ``forward`` says of it, without queries of the others, O(T H^2). The
+        second is the mean over heads, before dropout and without gradient.
+        """
+        of_query, of_others = self.qkv.weight.tensor_split([x.shape[1]])
+        kv = bags_of(linear(x, of_others), offsets)
+        bags = zip(bags_of(x, offsets), kv, bags_of(positions, offsets), strict=True)
+        heard, rows = [], []
+        for tokens, others, at in bags:
+            (q,) = self._split(linear(tokens[:1], of_query), 1)
+            k, v = self._split(others, 2)
+            weights = self._weights(q, k, self._of_keys(k), at, 0, 1)
+            rows.append(weights.detach()[:, 0].mean(0))
+            heard.append(self._heard(weights, v, at, 0).transpose(0, 1).flatten(1))
+        return self.drop(self.out(torch.cat(heard))), joined(rows)
 
-    def _split(self, qkv: Tensor) -> Tensor:
-        """Return q, k, v [3, h, n, d]."""
-        return qkv.view(len(qkv), 3, self.heads, -1).permute(1, 2, 0, 3)
+    def _split(self, x: Tensor, parts: int) -> Tensor:
+        """Return joined ones [n, parts h d] as [parts, h, n, d]."""
+        return x.view(len(x), parts, self.heads, -1).permute(1, 2, 0, 3)
 
     def _of_keys(self, k: Tensor) -> dict[str, Tensor]:
         """Return products [h, n, buckets] of scaled keys with their tables, made once a bag."""
@@ -135,29 +138,33 @@ class PositionalAttention(nn.Module):
         scale = k.shape[-1] ** -0.5
         return {name: k * scale @ r for name, r in self.tables.items() if name[0] == "q"}
 
-    def _attend(self, qkv: Tensor, at: Tensor) -> Tensor:
-        q, k, v = self._split(qkv)
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, at: Tensor) -> Tensor:
         of_keys = self._of_keys(k)
 
         def step(start: int, end: int) -> Tensor:
-            weights = self._weights(q, k, of_keys, at, start, end)
-            weights = dropout(weights, self.p, self.training)
-            heard = weights @ v
-            for name, table in self.tables.items():
-                if name[0] == "v":
-                    bucket = self._bucket(name, at[start:end], at, start).expand_as(weights)
-                    total = weights.new_zeros(*weights.shape[:2], table.shape[1])
-                    heard = heard + total.scatter_add(2, bucket, weights) @ table
-            return heard
+            weights = self._weights(q[:, start:end], k, of_keys, at, start, end)
+            return self._heard(weights, v, at, start)
 
-        heard = in_blocks(step, len(qkv), len(qkv), self.heads)
+        heard = in_blocks(step, len(at), len(at), self.heads)
         return heard.transpose(0, 1).flatten(1)
+
+    def _heard(self, weights: Tensor, v: Tensor, at: Tensor, start: int) -> Tensor:
+        """Return [h, b, d] of weights [h, b, n] of the queries from row ``start`` on."""
+        weights = dropout(weights, self.p, self.training)
+        heard = weights @ v
+        for name, table in self.tables.items():
+            if name[0] == "v":
+                queries = at[start : start + weights.shape[1]]
+                bucket = self._bucket(name, queries, at, start).expand_as(weights)
+                total = weights.new_zeros(*weights.shape[:2], table.shape[1])
+                heard = heard + total.scatter_add(2, bucket, weights) @ table
+        return heard
 
     def _weights(
         self, q: Tensor, k: Tensor, of_keys: dict[str, Tensor], at: Tensor, start: int, end: int
     ) -> Tensor:
-        """Return weights [h, b, n] of the queries ``start .. end - 1``."""
-        q = q[:, start:end] * q.shape[-1] ** -0.5
+        """Return weights [h, b, n] of the queries ``start .. end - 1``, q [h, b, d]."""
+        q = q * q.shape[-1] ** -0.5
         logits = q @ k.transpose(1, 2)  # [h, b, n]
         for name, table in self.tables.items():
             if name[0] == "v":

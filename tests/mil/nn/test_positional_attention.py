@@ -59,13 +59,14 @@ def test_values_of_the_reference():
         for row, key in ((0, "class_token"), (1, "token0"), (28, "token27")):
             assert y[row, :5].tolist() == pytest.approx(case[f"out_{key}_first5"], **near)
         assert y.norm().item() == pytest.approx(case["out_norm"], **near)
-        q, k, _ = attention._split(attention.qkv(x))
+        q, k, _ = attention._split(attention.qkv(x), 3)
         weights = attention._weights(q, k, attention._of_keys(k), grid(), 0, 65)
         expected = case["att_head0_token27_row_first5"]
         assert weights[0, 28, :5].tolist() == pytest.approx(expected, **near)
         expected = case["att_head0_class_row_first5"]
         assert weights[0, 0, :5].tolist() == pytest.approx(expected, **near)
-        row = attention.class_row(x, offsets, grid())
+        of_class, row = attention.of_class(x, offsets, grid())
+        torch.testing.assert_close(of_class, y[:1])
         torch.testing.assert_close(row, weights[:, 0].mean(0))
         checked.add((method, mode, case["on"]))
     assert len(checked) == 8
@@ -101,7 +102,7 @@ def random_tables(attention):
             table.normal_()
 
 
-@pytest.mark.parametrize(
+each_form = pytest.mark.parametrize(
     ("method", "mode", "on"),
     [
         ("euclidean", "bias", "q"),
@@ -110,6 +111,24 @@ def random_tables(attention):
         ("product", "bias", "qk"),
     ],
 )
+
+
+@each_form
+def test_the_class_token_hears_the_same_without_the_others(method, mode, on):
+    """(exact): values and gradients, of several bags."""
+    torch.manual_seed(0)
+    attention = PositionalAttention(8, 2, method, mode, on).double()
+    random_tables(attention)
+    x = torch.randn(15, 8, dtype=torch.float64, requires_grad=True)
+    offsets, at = torch.tensor([0, 4, 14, 15]), torch.randint(0, 9, (15, 2))
+    results = []
+    for y in (attention(x, offsets, at)[offsets[:-1]], attention.of_class(x, offsets, at)[0]):
+        results.append((y, *torch.autograd.grad(y.square().sum(), [x, *attention.parameters()])))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@each_form
 def test_blocks_of_queries_are_the_whole(method, mode, on, monkeypatch):
     """(exact): the same values and gradients, whatever the size of a block."""
     torch.manual_seed(0)
