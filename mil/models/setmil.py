@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from mil.bags import Bag
 from mil.models import register
 from mil.models.base import BagModel, Embedding, Preset
-from mil.nn.attention_encoder import NormedMLP
+from mil.nn.attention_encoder import normed_mlp
 from mil.nn.instance_linear import InstanceLinear
 from mil.nn.positional_attention import PositionalAttention
 from mil.nn.reduced_map import ReducedMap, reduced_side
@@ -31,7 +31,7 @@ class GridLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.attention = PositionalAttention(width, heads, dropout=dropout)
-        self.mlp = NormedMLP(width, 4 * width, dropout)
+        self.mlp = normed_mlp(width, 4 * width, dropout)
 
     def forward(self, x: Tensor, offsets: Tensor, positions: Tensor) -> Tensor:
         """Return [T, H]."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mil.nn.dropout import Dropout
-from mil.nn.remade import gelu_linear, normed_linear
+from mil.nn.recompute import recomputed_rows
 from mil.nn.self_attention import SelfAttention, Smoothing
 
 
@@ -52,40 +52,27 @@ class EncoderLayer(nn.Module):
         self.attention = SelfAttention(width, hidden, heads, project)
         self.mlp = None
         if mlp:
-            self.mlp = NormedMLP(hidden, 4 * hidden, dropout)
+            self.mlp = normed_mlp(hidden, 4 * hidden, dropout)
         self.leave = nn.Identity() if same or not back else nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, offsets: Tensor, smooth: Smoothing | None = None) -> Tensor:
         """Return the instances; ``smooth`` is applied to the attention's joined heads, [N, H]."""
         u = self.enter(x) + self.attention(x, offsets, smooth, self.norm)  # [N, H]
         if self.mlp is not None:
-            u = u + self.mlp(u)
+            u = u + recomputed_rows(self.mlp, u, wide=4)
         return self.leave(u)
 
 
-class NormedMLP(nn.Sequential):
-    """A LayerNorm and two linear layers with GELU between and dropout behind both.
-
-    What norm and GELU make is not kept for the gradient (but where something is dropped of it).
-    """
-
-    def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__(
-            nn.LayerNorm(width),
-            nn.Linear(width, inner),
-            nn.GELU(),
-            Dropout(dropout),
-            nn.Linear(inner, width),
-            Dropout(dropout),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return [N, width]."""
-        norm, first, activation, drop, second, last = self
-        x = normed_linear(x, norm, first)
-        if self.training and drop.p:
-            return last(second(drop(activation(x))))
-        return last(gelu_linear(x, second))
+def normed_mlp(width: int, inner: int, dropout: float) -> nn.Sequential:
+    """Return a LayerNorm and two linear layers with GELU between and dropout behind both."""
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, inner),
+        nn.GELU(),
+        Dropout(dropout),
+        nn.Linear(inner, width),
+        Dropout(dropout),
+    )
 
 
 class AttentionEncoder(nn.Module):

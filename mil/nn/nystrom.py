@@ -11,8 +11,8 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from mil.nn.dropout import Dropout
+from mil.nn.normed_linear import normed_linear
 from mil.nn.recompute import recomputed_rows
-from mil.nn.remade import normed_linear
 from mil.nn.segments import at_least_single, bags_of, joined
 from mil.nn.self_attention import merge_heads, refuse_broken_heads, split_heads
 from mil.problems import InputError

@@ -114,7 +114,12 @@ def weighted_sum(
     On a CPU this is a product of a vector and a matrix for every bag, which makes nothing as large
     as the values; elsewhere products of all rows are added up.
     """
-    return _WeightedSum.apply(at_least_single(weights), at_least_single(values), offsets, order)
+    weights, values = at_least_single(weights), at_least_single(values)
+    if len(offsets) == 2 and order is None and values.device.type == "cpu":
+        # The same product; to the gradient that PyTorch makes of it others are added in place.
+        kind = torch.promote_types(weights.dtype, values.dtype)
+        return (weights.to(kind) @ values.to(kind)).unsqueeze(0)
+    return _WeightedSum.apply(weights, values, offsets, order)
 
 
 class _WeightedSum(torch.autograd.Function):

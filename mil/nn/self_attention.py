@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mil.nn.remade import normed_linear
+from mil.nn.normed_linear import normed_linear
 from mil.nn.segments import bags_of, joined
 from mil.problems import InputError
 

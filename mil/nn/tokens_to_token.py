@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from mil.nn.attention_encoder import NormedMLP
+from mil.nn.attention_encoder import normed_mlp
 from mil.nn.block_attention import dropout_attention
 from mil.nn.dropout import Dropout
 from mil.nn.grid_stencil import convolution
@@ -53,7 +53,7 @@ class TokensToToken(nn.Module):
         self.norm = nn.LayerNorm(channels * kernel * kernel)
         self.qkv = nn.Linear(channels * kernel * kernel, 3 * width, bias=False)
         self.out = nn.Sequential(nn.Linear(width, width), Dropout(dropout))
-        self.mlp = NormedMLP(width, width, dropout)
+        self.mlp = normed_mlp(width, width, dropout)
 
     def forward(self, x: Tensor, windows: Tensor, offsets: Tensor) -> Tensor:
         """Return the tokens [T, A]."""
