@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from mil.nn.segments import at_least_single
 
-VALUES = 1 << 21
-"""So many values of the norm exist at a time: 8 MiB in single precision."""
+VALUES = {"cpu": 1 << 21, "cuda": 1 << 25}
+"""So many values of the norm exist at a time, by kind of device: 8 and 128 MiB."""
 
 
 def normed_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear, padding: int = 0) -> Tensor:
@@ -74,6 +74,6 @@ def _normed(x: Tensor, epsilon: float) -> tuple[Tensor, ...]:
 
 
 def _runs(x: Tensor) -> Iterator[slice]:
-    step = max(1, VALUES // x.shape[1])
+    step = max(1, VALUES.get(x.device.type, VALUES["cuda"]) // x.shape[1])
     for start in range(0, len(x), step):
         yield slice(start, start + step)

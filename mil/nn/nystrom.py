@@ -19,8 +19,9 @@ from mil.problems import InputError
 
 RESIDUALS = ("sequence", "heads", "none")
 STARTS = ("per_matrix", "global")
-WEIGHTS = 1 << 20
-"""Weights of keys for landmarks that exist at a time: 4 MiB, which a core keeps near."""
+WEIGHTS = {"cpu": 1 << 20, "cuda": 1 << 25}
+"""Weights of keys for landmarks that exist at a time, by kind of device: 4 MiB, which a core keeps
+near, and 128."""
 
 
 class NystromAttention(nn.Module):
@@ -283,7 +284,7 @@ class _LandmarkRow(torch.autograd.Function):
 def _blocks(q: Tensor, k: Tensor) -> Iterator[tuple[int, slice]]:
     """Yield heads and some of their landmarks, with ``WEIGHTS`` pairs with keys at most."""
     heads, landmarks, _ = q.shape
-    step = max(1, WEIGHTS // k.shape[1])
+    step = max(1, WEIGHTS.get(k.device.type, WEIGHTS["cuda"]) // k.shape[1])
     for i in range(heads):
         for start in range(0, landmarks, step):
             yield i, slice(start, start + step)
