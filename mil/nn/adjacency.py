@@ -138,7 +138,8 @@ class Adjacency:
             (len(self), len(self)),
             check_invariants=False,
         )
-        return (matrix @ flat).reshape(x.shape)
+        # A plain product of a sparse matrix copies what it made once more.
+        return torch.zeros_like(flat).addmm_(matrix, flat).reshape(x.shape)
 
 
 class _Product(torch.autograd.Function):
