@@ -91,7 +91,7 @@ class CAMIL(BagModel):
     -----
     Instances go through the Nystrom attention row by row of their slide, whatever their order in
     the bag. Time and memory grow with N and E: a step of preset ``torchmil`` on 100,000 instances
-    of width 1024 takes 2.0 GB of a CPU's memory beside the bag and PyTorch, 1.0 GB. Above 20,000
+    of width 1024 takes 1.8 GB of a CPU's memory beside the bag and PyTorch, 1.1 GB. Above 20,000
     instances what attention and fusion compute on their way is made anew for the gradient, in
     runs of instances. Elsewhere e is made of two N x N matrices, and L of T.
     """

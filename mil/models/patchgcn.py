@@ -75,7 +75,8 @@ class PatchGCN(BagModel):
     -----
     Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
     width 1024, on a grid of 8 neighbours, peaks at 2.1 GB in training and 1.5 in evaluation
-    (preset ``paper``: 3.1 in training). Above 20,000 layers are computed again for the gradient.
+    (preset ``paper``: 3.1 in training, ``torchmil``: 4.4). Above 20,000 layers are computed again
+    for the gradient.
 
     Raises
     ------
