@@ -42,9 +42,10 @@ class TransformerABMIL(BagModel):
 
     Notes
     -----
-    Time grows with N^2, memory with N: training on 16,000 instances of width 1024 peaks at 1.5 GiB
-    on a CPU, 0.6 of them the bag and PyTorch. A step of preset ``torchmil`` on 100,000 takes 4.9 GB
-    above bag and model, and 16 minutes of a core. Elsewhere a mask makes memory N^2.
+    Time grows with N^2, memory with N: training on 16,000 instances of width 1024 takes 0.6 GB on a
+    CPU beside the bag and PyTorch; a step of preset ``torchmil`` on 100,000 took 4.9 GB when MLPs
+    were not yet made again for the gradient, and 16 minutes of a core. Elsewhere a mask makes
+    memory N^2.
     """
 
     presets: ClassVar = {
