@@ -8,7 +8,8 @@ of parameters show how far it is the same work. Every figure comes from a proces
 which may have `--memory` GB; the least of `--repeats` passes counts, after one to warm up, which
 counts where it is alone (0).
 
-`--alone` leaves torchmil out, for bags that it has no room for.
+`--alone` leaves torchmil out, for bags that it has no room for. With `--mask` it gets what its own
+`collate_fn` puts beside the features of every batch in a training, a mask; ours needs none.
 """
 
 import argparse
@@ -82,9 +83,11 @@ def ours(name: str, instances: int):
     return go, sum(p.numel() for p in model.parameters())
 
 
-def theirs(name: str, instances: int):
+def theirs(name: str, instances: int, masked: bool):
     """Return a function that takes one pass of torchmil's model, and its number of parameters."""
+    from tensordict import TensorDict
     from torchmil import models
+    from torchmil.data import collate_fn
     from torchmil.nn.variational_autoencoder import VariationalAutoEncoderMIL
 
     cls, reads, options = PEERS[name]
@@ -103,6 +106,8 @@ def theirs(name: str, instances: int):
         given["coords"] = cells.unsqueeze(0)
     if reads == "mask":
         given["mask"] = torch.ones(1, instances, dtype=torch.bool)
+    if masked:
+        given["mask"] = collate_fn([TensorDict({"X": features(instances)})])["mask"]
 
     def go() -> None:
         model.zero_grad()
@@ -117,13 +122,18 @@ def features(instances: int) -> torch.Tensor:
     return torch.randn(instances, WIDTH, generator=torch.Generator().manual_seed(0)).relu()
 
 
-def measure(side: str, name: str, instances: int, repeats: int) -> dict[str, float]:
+def measure(
+    side: str, name: str, instances: int, repeats: int, masked: bool = False
+) -> dict[str, float]:
     """Return the least seconds of a pass, megabytes above what lay there before, parameters."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     # What PyTorch loads when a process recomputes for the first time, 150 MB, is no bag's.
     import_module("torch._dynamo")
-    go, parameters = (ours if side == "ours" else theirs)(name, instances)
+    if side == "ours":
+        go, parameters = ours(name, instances)
+    else:
+        go, parameters = theirs(name, instances, masked)
     before = resident("VmRSS")
     seconds = []
     for _ in range(repeats + 1):
@@ -148,6 +158,7 @@ def apart(side: str, name: str, instances: int, options: argparse.Namespace) -> 
     room = int(options.memory * 2**30)
     command = [sys.executable, __file__, "--only", side, "--models", name]
     command += ["--instances", str(instances), "--repeats", str(options.repeats)]
+    command += ["--mask"] if options.mask else []
     run = subprocess.run(
         command,
         capture_output=True,
@@ -175,11 +186,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--memory", type=float, default=16)
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--mask", action="store_true")
     parser.add_argument("--only", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         (name,), (instances,) = options.models, options.instances
-        print(json.dumps(measure(options.only, name, instances, options.repeats)))
+        print(json.dumps(measure(options.only, name, instances, options.repeats, options.mask)))
         return
     for name in options.models:
         for instances in options.instances:
