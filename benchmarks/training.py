@@ -298,19 +298,21 @@ def products(root: Path, model: str, options: argparse.Namespace) -> dict:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    from mil.nn.instance_linear import ONEDNN
     from mil.training import epoch as epochs
     from mil.training import train_model
 
     asked: dict[tuple, int] = {}
     aten = torch.ops.aten
-    names = {aten.mm.default: 0, aten.addmm.default: 1, aten.bmm.default: 0}
+    first = {aten.mm.default: 0, aten.addmm.default: 1, aten.bmm.default: 0, ONEDNN: 0}
 
     class Record(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if function in names:
-                pair = args[names[function] :][:2]
+            if function in first:
+                pair = args[first[function] :][:2]
                 if pair[0].layout == torch.strided:  # not the sparse ones of a graph
-                    key = tuple((tuple(x.shape), x.stride()) for x in pair)
+                    shapes = tuple((tuple(x.shape), x.stride()) for x in pair)
+                    key = (function is ONEDNN, *shapes)
                     asked[key] = asked.get(key, 0) + 1
             return function(*args, **(kwargs or {}))
 
@@ -327,15 +329,18 @@ def products(root: Path, model: str, options: argparse.Namespace) -> dict:
         )
     torch.set_num_threads(1)
     seconds = flops = 0.0
-    for (a, b), count in asked.items():
+    for (of_layer, a, b), count in asked.items():
         x, y = (torch.empty_strided(*like).normal_() for like in (a, b))  # as (shape, stride)
+        product = functools.partial(torch.matmul, x, y)
+        if of_layer:
+            product = functools.partial(ONEDNN, x, y, None, "none", [], "")
         spent = []
         while len(spent) < 3 or (sum(spent) < 0.1 and len(spent) < 1000):
             begun = time.process_time()
-            x @ y
+            product()
             spent.append(time.process_time() - begun)
         seconds += count * min(spent)
-        flops += count * 2 * np.prod(a[0], dtype=float) * b[0][-1]
+        flops += count * 2 * np.prod(a[0], dtype=float) * b[0][0 if of_layer else -1]
     return {"seconds": seconds, "flops": flops}
 
 

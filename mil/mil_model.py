@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Output:
         """
         if not self.losses:
             raise InputError(["no loss: no bag has a label. Give Y, one known at least."])
-        return sum(self.losses.values())
+        return reduce(add, self.losses.values())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits as _of_sigmoids
+from torch.nn.functional import cross_entropy, one_hot
 
 from mil.heads import register
 from mil.heads.base import HeadError, Probabilities, Targets
@@ -125,32 +126,27 @@ class ClassesHead(TargetHead):
         """Return the class of each patient [B], -1 where unknown; labels beside each other: -1."""
         return super().classes(labels) if self.several else whole(labels.value)
 
-    def losses(self, output: Tensor, value: Tensor) -> Tensor:
-        """Return the weighted cross-entropy [B, M]; of several sigmoids their mean."""
+    def mean_loss(self, output: Tensor, value: Tensor) -> Tensor:
+        """Return the mean of the weighted cross-entropies; of several sigmoids it is their mean."""
         if self.several:
             known = ~value.isnan()
             truth = value.nan_to_num()
-            weights = self._of(truth.long()) * known / known.sum(1, keepdim=True)  # [B, K]
-            truth = truth.to(output).unsqueeze(1).expand_as(output)
-            losses = binary_cross_entropy_with_logits(output, truth, reduction="none")
-            return (losses * weights.to(output).unsqueeze(1)).sum(2)
+            weights = self._of(truth.long()) * known / known.sum(1, keepdim=True)  # [n, K]
+            total = _of_sigmoids(output, truth.to(output), weights.to(output), reduction="sum")
+            return total / len(output)
         number = whole(value)
-        if self.svm:
-            wanted = number.unsqueeze(1).expand(output.shape[:2])
-            losses = smooth_svm_loss(output.flatten(0, 1), wanted.flatten()).view(wanted.shape)
-        elif self.softmax:
-            wanted = number.unsqueeze(1).expand(output.shape[:2])
-            losses = cross_entropy(output.movedim(2, 1), wanted, reduction="none")
-        elif output.shape[2] == 1:
-            output = output.squeeze(2)
-            truth = number.to(output.dtype).unsqueeze(1).expand_as(output)
-            losses = binary_cross_entropy_with_logits(output, truth, reduction="none")
-        else:
-            truth = one_hot(number, output.shape[2]).to(output).unsqueeze(1).expand_as(output)
-            losses = binary_cross_entropy_with_logits(output, truth, reduction="none").mean(2)
-        if self.weighted:
-            losses = losses * self.weights.cpu()[number].to(output).unsqueeze(1)
-        return losses
+        weights = self.weights.cpu()[number].to(output) if self.weighted else None
+        if self.softmax:
+            losses = (
+                smooth_svm_loss(output, number)
+                if self.svm
+                else cross_entropy(output, number, reduction="none")
+            )
+            return (losses if weights is None else losses * weights).mean()
+        one = output.shape[1] == 1
+        truth = number.unsqueeze(1) if one else one_hot(number, output.shape[1])  # [n, C]
+        weights = None if weights is None else weights.unsqueeze(1)
+        return _of_sigmoids(output, truth.to(output), weights)
 
     def _of(self, truth: Tensor) -> Tensor:
         """Return the weights [B, K] of labels [B, K]."""

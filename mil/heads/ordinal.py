@@ -71,22 +71,21 @@ class OrdinalHead(TargetHead):
         """Return the number of the grade of each patient, [B], -1 where unknown."""
         return whole(labels.value)
 
-    def losses(self, output: Tensor, value: Tensor) -> Tensor:
-        """Return the loss [B, M] of the chosen form."""
-        grade = whole(value)[:, None, None]  # [B, 1, 1]
-        above = grade > torch.arange(output.shape[2])  # [B, 1, C - 1]
+    def mean_loss(self, output: Tensor, value: Tensor) -> Tensor:
+        """Return the mean loss of the chosen form."""
+        grade = whole(value).unsqueeze(1)  # [n, 1]
+        above = grade > torch.arange(output.shape[1])  # [n, C - 1]
         if self.form == "coral":
-            return -torch.where(above, logsigmoid(output), logsigmoid(-output)).sum(2)
+            return -torch.where(above, logsigmoid(output), logsigmoid(-output)).sum(1).mean()
         # log P(y = g) of sigma(u) - sigma(v), u the logit of y > g - 1 and v < u that of y > g:
         # it is log sigma(u) + log sigma(-v) + log(1 - exp(v - u)), exact in the tails, too
-        open_end = output.new_full((*output.shape[:2], 1), torch.inf)
-        edges = torch.cat([open_end, output, -open_end], 2)  # [B, M, C + 1]
-        place = grade.expand(-1, output.shape[1], 1)
-        u, v = edges.gather(2, place).squeeze(2), edges.gather(2, place + 1).squeeze(2)
+        open_end = output.new_full((len(output), 1), torch.inf)
+        edges = torch.cat([open_end, output, -open_end], 1)  # [n, C + 1]
+        u, v = edges.gather(1, grade).squeeze(1), edges.gather(1, grade + 1).squeeze(1)
         inner = torch.isfinite(u) & torch.isfinite(v)
         gap = torch.where(inner, u - v, torch.ones_like(u))  # no infinity gets a gradient
         between = torch.where(inner, torch.log(-torch.expm1(-gap)), torch.zeros_like(u))
-        return -(_finite(u) + _finite(-v) + between)
+        return -(_finite(u) + _finite(-v) + between).mean()
 
     def meant(self, output: Tensor) -> Tensor:
         """Return the probability [n, M, C] of each grade.

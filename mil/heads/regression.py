@@ -40,11 +40,10 @@ class RegressionHead(TargetHead):
         scale = float(np.nanstd(target))
         return {"mean": float(np.nanmean(target)), "scale": scale if scale > 0 else 1.0}
 
-    def losses(self, output: Tensor, value: Tensor) -> Tensor:
-        """Return the squared or absolute error [B, M] of standardised numbers."""
-        wanted = ((value - self.mean) / self.scale).to(output).unsqueeze(1)
-        error = output.squeeze(2) - wanted
-        return error.square() if self.norm == "l2" else error.abs()
+    def mean_loss(self, output: Tensor, value: Tensor) -> Tensor:
+        """Return the mean squared or absolute error of standardised numbers."""
+        error = output.squeeze(1) - ((value - self.mean) / self.scale).to(output)
+        return (error.square() if self.norm == "l2" else error.abs()).mean()
 
     def predict(self, output: Tensor) -> Estimate:
         """Return the number on the scale of the table: the mean over draws, and their spread."""

@@ -43,15 +43,20 @@ class TargetHead(Head):
 
     def own_loss(self, output: Tensor, labels: Targets) -> Tensor:
         """Return the mean over patients (and draws of random attention) of the loss of each."""
-        return self.losses(_with_draws(output), labels.value).mean()
+        value = labels.value
+        if output.ndim == 3:
+            value = value.repeat_interleave(output.shape[1], 0)
+            output = output.flatten(0, 1)
+        return self.mean_loss(output, value)
 
-    def losses(self, output: Tensor, value: Tensor) -> Tensor:
-        """Return the loss [B, M] of raw outputs [B, M, C] for known values [B] or [B, K]."""
+    def mean_loss(self, output: Tensor, value: Tensor) -> Tensor:
+        """Return the mean loss of n raw outputs [n, C] for a known value [n] or [n, K] each."""
         raise NotImplementedError
 
     def predict(self, output: Tensor) -> Probabilities | Estimate:
         """Return what raw outputs mean: the mean over draws of random attention, and the spread."""
-        drawn = self.meant(_with_draws(output.double())).numpy()  # [n, M, C]
+        drawn = output.double() if output.ndim == 3 else output.double().unsqueeze(1)
+        drawn = self.meant(drawn).numpy()  # [n, M, C]
         return Probabilities(drawn.mean(1), drawn.std(1))
 
     def meant(self, output: Tensor) -> Tensor:
@@ -88,7 +93,3 @@ def count_classes(head: str, target: NDArray, classes: Sequence[str]) -> NDArray
             "so it cannot be learnt. Use fewer folds, or let folds be stratified."
         )
     return counts
-
-
-def _with_draws(output: Tensor) -> Tensor:
-    return output if output.ndim == 3 else output.unsqueeze(1)

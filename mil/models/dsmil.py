@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
 from mil.bags import Bag
 from mil.models import register
@@ -126,7 +127,7 @@ class DSMIL(BagModel):
         """Return vector [B, C D], class_scores and instance_logits [N, C], scores [N]."""
         c = self.classify(bag.features)  # [N, C]
         critical = segment_argmax(c.detach(), bag.offsets)  # [B, C]
-        scores = _Likeness.apply(self.query(bag.features), critical, bag.offsets)  # [N, C]
+        scores = self._likeness(bag.features, critical, bag.offsets)  # [N, C]
         weights = bag_softmax(scores, bag.offsets)
         v = self.value(bag.features)  # [N, D]
         z = segment_pool(weights, v, bag.offsets)  # [B, C, D]
@@ -141,6 +142,20 @@ class DSMIL(BagModel):
             pooled=v,
             auxiliary=auxiliary,
         )
+
+    def _likeness(self, x: Tensor, critical: Tensor, offsets: Tensor) -> Tensor:
+        r"""Return how like instances [N, D] are to the critical ones [B, C] of their bag: [N, C].
+
+        Queries of one linear layer are made of the critical instances alone, since
+        :math:`q(x)^\top q_k = x^\top (W^\top q_k) + b^\top q_k`: O(N C D) instead of O(N Q D).
+        """
+        if len(self.query) > 1:
+            return _Likeness.apply(self.query(x), critical, offsets)
+        layer = self.query[0]
+        q = linear(x[critical], layer.weight, layer.bias) / layer.out_features**0.5  # [B, C, Q]
+        towards, shift = q @ layer.weight, q @ layer.bias  # [B, C, D], [B, C]
+        bags = zip(shift, bags_of(x, offsets), towards, strict=True)
+        return joined([torch.addmm(s, one, t.T) for s, one, t in bags])
 
     def after_pooling(self, average: Tensor) -> Tensor:
         """Return the averages [B, C, D] of the classes, one behind the other: [B, C D]."""

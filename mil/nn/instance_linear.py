@@ -1,7 +1,7 @@
 """The layer that reads features, whose product need not be made twice in a step."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch.autograd.function import once_differentiable
 
 KEPT = 1 << 28
 """Bytes of products that a layer keeps at most: 170,000 instances of 384 columns."""
+COLUMNS, VALUES = 64, 1 << 18
+"""From so many columns and values of features on oneDNN's product takes less time than MKL's."""
 
 
 class InstanceLinear(nn.Linear):
@@ -19,6 +21,10 @@ class InstanceLinear(nn.Linear):
     A step goes over its bags with one and the same weight several times: without gradient to see
     what is predicted, then with it to learn. Inside ``kept_products`` the passes with gradient take
     the products of those without, bag by bag in the same order, to the bit.
+
+    On a CPU with AVX-512 products of given features in float32 are oneDNN's, as in a compiled
+    network: measured 5 to 20 % faster than those of PyTorch's own linear layer, and equal to them
+    but for rounding.
     """
 
     products: deque[Tensor | None] | None = None
@@ -30,12 +36,32 @@ class InstanceLinear(nn.Linear):
             known = self.products.popleft()
             if known is not None:
                 return _Known.apply(x, self.weight, self.bias, known)
-            return super().forward(x)
-        product = super().forward(x)
+        product = self._product(x)
         if self.products is not None and not torch.is_grad_enabled():
             self.room -= product.nbytes
             self.products.append(product if self.room >= 0 else None)
         return product
+
+    def _product(self, x: Tensor) -> Tensor:
+        learns = torch.is_grad_enabled()
+        if not self._suits(x) or (learns and x.requires_grad):
+            return super().forward(x)
+        with torch.no_grad():
+            product = ONEDNN(x, self.weight, self.bias, "none", [], "")
+        return _Known.apply(x, self.weight, self.bias, product) if learns else product
+
+    def _suits(self, x: Tensor) -> bool:
+        """Return whether oneDNN can make the product and is worth its start."""
+        return (
+            ONEDNN is not None
+            and self.out_features >= COLUMNS
+            and x.numel() >= VALUES
+            and x.ndim == 2
+            and x.dtype == self.weight.dtype == torch.float32
+            and x.device.type == self.weight.device.type == "cpu"
+            and not torch.is_autocast_enabled("cpu")
+            and torch.backends.mkldnn.enabled
+        )
 
 
 @contextmanager
@@ -49,6 +75,24 @@ def kept_products(module: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.products = None
+
+
+def _onednn() -> Callable[..., Tensor] | None:
+    """Return what PyTorch's compiler makes of a linear layer, where it is as we know it.
+
+    The operator is not documented: another form of it than this one is left alone.
+    """
+    known = (
+        "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, "
+        "str? algorithm) -> Tensor Y"
+    )
+    found = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if found is None or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return None
+    return found.default if str(found.default._schema) == known else None
+
+
+ONEDNN = _onednn()
 
 
 class _Known(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """DSMIL against the values of the original modules, and what is its own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,28 @@ def test_attention_learns_through_the_features_of_the_critical_instance():
     assert (grad.abs().sum(1) > 0).nonzero()[:, 0].tolist() == sorted(
         {int(critical), 0 if critical else 1}
     )
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_linear_queries_are_made_of_the_critical_instances_alone(outputs):
+    """(exact): scores and all gradients are those of the queries of all instances."""
+    torch.manual_seed(0)
+    model = build_model("dsmil", 24, outputs=outputs, nonlinear=False, query=8).double()
+    torch.nn.init.normal_(model.query[0].bias)  # it starts at 0
+    bag = pack([example_bag(size, seed=size) for size in (16, 32, 16)])
+    x = bag.features.double().requires_grad_()
+    learnt = [x, *model.query.parameters()]
+    sizes, slope = bag.sizes, torch.randn(len(x), outputs).double()
+
+    q, c = model.query(x), model.classify(x)
+    guides = [one.argmax(0) for one in c.split(sizes)]
+    parts = zip(q.split(sizes), guides, strict=True)
+    literal = torch.cat([one @ one[k].T / 8**0.5 for one, k in parts])
+    embedding = model(replace(bag, features=x))
+    torch.testing.assert_close(embedding.class_scores, literal)
+    found = [torch.autograd.grad(y, learnt, slope) for y in (embedding.class_scores, literal)]
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_weights_start_orthogonal():
