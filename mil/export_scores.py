@@ -100,6 +100,9 @@ def measurements(scores: SlideScores) -> dict[str, np.ndarray]:
     listed = {scores.kind: scores.attention, f"{scores.kind} percentile": 100 * drawn.place}
     if scores.spread is not None:
         listed["attention SD"] = scores.spread
+    if scores.probability is not None:
+        for k, name in enumerate(scores.classes):
+            listed[f"probability of {name}"] = scores.probability[:, k]
     for k, output in enumerate(scores.towards):
         listed[f"contribution to {output}"] = scores.contribution[:, k]
     return listed

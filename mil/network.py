@@ -74,6 +74,23 @@ class Network(nn.Module):
                 output = self._both(output, self.head.read(at_least_single(other.logits)))
             return output, embedding
 
+    @torch.no_grad()
+    def instance_probability(self, embedding: Embedding) -> Tensor | None:
+        """Return how probable each class of the head is for instances by themselves, [N, C].
+
+        None of a model that classifies no instances, of a head without classes, and of labels that
+        do not exclude each other where the model's own classifiers learn none of them.
+        """
+        logits, names = embedding.instance_logits, getattr(self.head, "names", None)
+        if logits is None or names is None:
+            return None
+        logits, kind = at_least_single(logits).cpu(), self.model.instances_are
+        if kind == "outputs":
+            return torch.from_numpy(self.head.predict(self.head.read(logits)).probability)
+        if getattr(self.head, "several", False) or logits.shape[1] != len(names):
+            return None
+        return logits.softmax(1) if kind == "classes" else logits.sigmoid()
+
     def _both(self, output: Tensor, other: Tensor) -> Tensor:
         """Return the outputs of two streams: [B, 2, C] for a linear head, otherwise their mean."""
         if hasattr(self.head, "linear"):

@@ -76,7 +76,8 @@ def predict_fold(
     attention : output, npz: for each slide of a test patient its attention, float32 [N], which sums
         to 1 over the slides of a patient (of a model whose scores are evidence, these as they are);
         of a model that ends in attention pooling also the contributions of its patches to the risk,
-        and of one whose attention is random its spread (``mil.slide_scores``).
+        of one whose attention is random its spread, and of one that classifies patches their
+        probabilities (``mil.slide_scores``).
     running : where it is computed, see ``mil.training.settings.Running``.
 
     Raises
@@ -240,10 +241,13 @@ def _by_slide(
     slides = bags.slides(bag.ids[0])
     sizes = [slide.patches for slide in slides]
     every = {"attention": scores, "spread": embedding.spread()}
+    every["probability"] = network.instance_probability(embedding)
     said = {}
+    if every["probability"] is not None:
+        said["classes"] = tuple(network.head.names)
     if given is not None:
         every["contribution"] = given.values
-        said = {"towards": given.towards, "exact": given.exact}
+        said |= {"towards": given.towards, "exact": given.exact}
     parts = {
         name: [part.float().cpu().numpy() for part in value.split(sizes)]
         for name, value in every.items()

@@ -1,4 +1,4 @@
-"""From a score of every patch to a colour: attention, contributions, uncertainty and labels."""
+"""From a score of every patch to a colour: attention, contributions, probabilities and more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from mil.slide_scores import ATTENTION, SlideScores
 SIGNED = ListedColormap(matplotlib.colormaps["RdBu_r"](np.linspace(0.1, 0.9, 256)))
 ORDERED = matplotlib.colormaps["viridis"]  # perceptually uniform, safe for colour-blind readers
 SPREAD = matplotlib.colormaps["magma"]  # likewise, and not taken for the attention beside it
+PROBABLE = matplotlib.colormaps["cividis"]  # likewise: 0 to 1 on every slide
 BINARY = ListedColormap(["#56b4e9", "#d55e00"])  # Okabe and Ito's light blue and vermilion
 STRONGEST = 0.99
 """Quantile of the sizes of a slide's contributions at which colours are deepest."""
 SHOWN = 3
-"""Outputs whose contributions are drawn side by side; of more, one is."""
+"""Outputs, or classes, that are drawn side by side; of more, one is."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ def relative_spread(scores: SlideScores) -> np.ndarray:
     return scores.spread / np.maximum(scores.attention, np.finfo(np.float32).tiny)
 
 
+def probability_map(probability: np.ndarray, name: str) -> ScoreMap:
+    """Colour the probability, ``[N]``, that a patch is of a class by itself: 0-1 on every slide."""
+    legend = "of each patch by itself"
+    return ScoreMap(f"probability of {name}", probability, PROBABLE, ("0", "0.5", "1"), legend)
+
+
 def label_map(labels: np.ndarray) -> ScoreMap:
     """Colour labels of instances, ``[N]``: 1, 0, or -1 for unknown, which has no colour."""
     place = np.where(labels < 0, np.nan, labels > 0)
@@ -108,7 +115,10 @@ def label_map(labels: np.ndarray) -> ScoreMap:
 
 
 def score_maps(scores: SlideScores, labels: np.ndarray | None = None) -> tuple[ScoreMap, ...]:
-    """Return all maps of a slide: attention, contributions, uncertainty, labels: what there is."""
+    """Return all maps of a slide: attention, contributions and so on, of what there is.
+
+    Of two classes the probability is that of the second.
+    """
     maps = [attention_map(scores.attention, scores.kind)]
     if scores.contribution is not None:
         maps += [
@@ -117,12 +127,15 @@ def score_maps(scores: SlideScores, labels: np.ndarray | None = None) -> tuple[S
         ]
     if scores.spread is not None:
         maps.append(uncertainty_map(relative_spread(scores)))
+    if scores.probability is not None:
+        shown = [1] if len(scores.classes) == 2 else _shown(scores.probability)
+        maps += [probability_map(scores.probability[:, k], scores.classes[k]) for k in shown]
     if labels is not None:
         maps.append(label_map(np.asarray(labels)))
     return tuple(maps)
 
 
-def _shown(contribution: np.ndarray) -> Sequence[int]:
-    """Return which outputs are drawn: all of a few, or that which gains most."""
-    outputs = contribution.shape[1]
-    return range(outputs) if outputs <= SHOWN else [int(contribution.sum(0).argmax())]
+def _shown(scores: np.ndarray) -> Sequence[int]:
+    """Return which outputs, or classes, are drawn: all of a few, or that which has most."""
+    count = scores.shape[1]
+    return range(count) if count <= SHOWN else [int(scores.sum(0).argmax())]

@@ -7,7 +7,13 @@ import numpy as np
 from mil.annotations import read_outlines
 from mil.heatmap_picture import SIDE, Panel, draw_panels
 from mil.problems import InputError
-from mil.score_maps import attention_map, contribution_map, label_map, uncertainty_map
+from mil.score_maps import (
+    attention_map,
+    contribution_map,
+    label_map,
+    probability_map,
+    uncertainty_map,
+)
 
 
 def draw_scores(
@@ -18,6 +24,7 @@ def draw_scores(
     attention: np.ndarray | None = None,
     contribution: np.ndarray | None = None,
     uncertainty: np.ndarray | None = None,
+    probability: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     reference: np.ndarray | None = None,
     annotations: str | Path | None = None,
@@ -39,6 +46,7 @@ def draw_scores(
     attention : ``[N]``, coloured by percentile within the slide.
     contribution : ``[N]``, coloured around 0, see ``mil.contributions``.
     uncertainty : ``[N]``, e.g. ``Embedding.spread()`` of random attention divided by the attention.
+    probability : ``[N]``, 0-1, of ``towards`` for an instance by itself.
     labels : ``[N]``, 1, 0, or -1 for unknown.
     reference : ``[M]`` scores of other slides, among which the percentile of the attention is
         taken; for what is comparable between slides, as raw scores are.
@@ -61,6 +69,7 @@ def draw_scores(
         "attention": attention,
         "contribution": contribution,
         "uncertainty": uncertainty,
+        "probability": probability,
         "labels": labels,
     }
     given = {name: np.asarray(value) for name, value in given.items() if value is not None}
@@ -69,6 +78,7 @@ def draw_scores(
         "attention": lambda value: attention_map(value, reference=reference),
         "contribution": lambda value: contribution_map(value, towards),
         "uncertainty": uncertainty_map,
+        "probability": lambda value: probability_map(value, towards),
         "labels": label_map,
     }
     rings = () if annotations is None else read_outlines(annotations)

@@ -10,7 +10,8 @@ import numpy as np
 
 from wsi.storage import load_npz, save_npz
 
-CONTRIBUTION, SPREAD = "contribution/", "spread/"  # no slide id has a slash
+CONTRIBUTION, SPREAD, PROBABILITY = "contribution/", "spread/", "probability/"
+"""In front of the slide's name, which has no slash."""
 ATTENTION, EVIDENCE = "attention", "evidence"
 
 
@@ -20,7 +21,7 @@ class SlideScores:
 
     Shapes
     ------
-    attention [N]; contribution [N, K] or None; spread [N] or None.
+    attention [N]; contribution [N, K] or None; spread [N] or None; probability [N, C] or None.
 
     Attributes
     ----------
@@ -30,6 +31,8 @@ class SlideScores:
     exact : the contributions of a patient add up to the logit less its bias; otherwise they hold to
         first order (``mil.contributions``).
     spread : standard deviation of random attention over its draws.
+    probability : of each class for a patch by itself, of a model that classifies patches.
+    classes : the C classes.
     """
 
     attention: np.ndarray
@@ -38,26 +41,26 @@ class SlideScores:
     towards: tuple[str, ...] = ()
     exact: bool = False
     spread: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
 
 def write_slide_scores(path: str | Path, scores: Mapping[str, SlideScores]) -> None:
     """Write the scores of one model's slides.
 
     The attention of a slide is the array of its name, [N] float32; its contributions, where the
-    model has any, are ``contribution/<slide>``, [N, K] float32, and the spread of random attention
-    is ``spread/<slide>``, [N] float32.
+    model has any, are ``contribution/<slide>``, [N, K] float32, the spread of random attention is
+    ``spread/<slide>``, [N] float32, and what patches are by themselves ``probability/<slide>``,
+    [N, C] float32.
     """
     arrays = {slide: one.attention for slide, one in scores.items()}
-    arrays |= {
-        CONTRIBUTION + slide: one.contribution
-        for slide, one in scores.items()
-        if one.contribution is not None
-    }
-    arrays |= {
-        SPREAD + slide: one.spread for slide, one in scores.items() if one.spread is not None
-    }
+    arrays |= {CONTRIBUTION + slide: one.contribution for slide, one in scores.items()}
+    arrays |= {SPREAD + slide: one.spread for slide, one in scores.items()}
+    arrays |= {PROBABILITY + slide: one.probability for slide, one in scores.items()}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     first = next(iter(scores.values()), SlideScores(np.zeros(0)))
     said = {"kind": first.kind, "towards": list(first.towards), "exact": first.exact}
+    said["classes"] = list(first.classes)
     save_npz(path, attributes=said, **arrays)
 
 
@@ -77,7 +80,7 @@ def read_attention(path: str | Path) -> dict[str, np.ndarray]:
 def read_slide_scores(paths: Sequence[str | Path], slide: str) -> SlideScores:
     """Return the scores of one slide, their mean over the models that these files are of.
 
-    Contributions, and spreads, are there if all the files have them. No other slide is read.
+    What not all of the files have is left out. No other slide is read.
     """
     found = [_read(path, slide) for path in paths]
     first = found[0]
@@ -88,6 +91,8 @@ def read_slide_scores(paths: Sequence[str | Path], slide: str) -> SlideScores:
         first.towards,
         first.exact,
         _mean([one.spread for one in found]),
+        _mean([one.probability for one in found]),
+        first.classes,
     )
 
 
@@ -99,9 +104,9 @@ def _read(path: str | Path, slide: str) -> SlideScores:
     with np.load(path, allow_pickle=False) as archive:
         said = json.loads(str(archive["attributes"]))
         attention = archive[slide]
-        contribution, spread = (
+        contribution, spread, probability = (
             archive[kind + slide] if kind + slide in archive.files else None
-            for kind in (CONTRIBUTION, SPREAD)
+            for kind in (CONTRIBUTION, SPREAD, PROBABILITY)
         )
     return SlideScores(
         attention,
@@ -110,4 +115,6 @@ def _read(path: str | Path, slide: str) -> SlideScores:
         tuple(said.get("towards", ())),
         bool(said.get("exact", False)),
         spread,
+        probability,
+        tuple(said.get("classes", ())),
     )

@@ -97,6 +97,8 @@ class BagModel(nn.Module):
         model that reads regions) leaves its vector unchanged.
     scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
         ``evidence``, which is read as it is.
+    instances_are : what its logits of instances are: ``outputs``, as the head's of a bag;
+        ``classes``, whose softmax is their probability; or ``members``, a sigmoid each.
     gives_outputs : its vector [B, C] already is what the head's last layer would give, and what
         the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.
@@ -118,6 +120,7 @@ class BagModel(nn.Module):
     reads_regions: ClassVar[bool] = False
     order_free: ClassVar[bool] = True
     scores_are: ClassVar[str] = "attention"
+    instances_are: ClassVar[str] = "outputs"
     gives_outputs: ClassVar[bool] = False
     observes: ClassVar[bool] = False
     penalties: ClassVar[tuple[str, ...]] = ()

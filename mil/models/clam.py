@@ -74,6 +74,7 @@ class CLAM(BagModel):
     SVM's targets in a shape that compares all rows with each other (see ``mil.losses.smooth_svm``).
     """
 
+    instances_are: ClassVar[str] = "members"
     presets: ClassVar = {"paper": Preset({"clustering_loss": "svm"}, TRAINING)}
 
     def __init__(

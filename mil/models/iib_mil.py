@@ -151,6 +151,7 @@ class IIBMIL(BagModel):
     preset has the layers, no such labels; torchmil has 262,912 parameters more that do nothing.
     """
 
+    instances_are: ClassVar[str] = "classes"
     observes: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": Preset(

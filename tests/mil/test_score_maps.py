@@ -95,4 +95,12 @@ def test_maps_of_a_slide():
     many = SlideScores(attention, np.arange(8).reshape(2, 4), towards=tuple("abcd"))
     assert [one.title for one in score_maps(many)] == ["attention", "contribution to d"]
     assert [one.title for one in score_maps(SlideScores(attention))] == ["attention"]
+    told = SlideScores(
+        attention, probability=np.array([[0.9, 0.1], [0.3, 0.7]]), classes=("benign", "malign")
+    )
+    drawn = score_maps(told, labels=np.array([0, 1]))
+    assert [one.title for one in drawn] == ["attention", "probability of malign", "labels"]
+    np.testing.assert_array_equal(drawn[1].place, [0.1, 0.7])  # the same colours on every slide
+    few = SlideScores(attention, probability=np.full((2, 3), 1 / 3), classes=tuple("abc"))
+    assert [one.title[-1] for one in score_maps(few)[1:]] == ["a", "b", "c"]
     assert attention_map(attention, "evidence").legend == "score percentile within slide"

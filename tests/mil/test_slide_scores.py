@@ -55,6 +55,20 @@ def test_spread_of_random_attention(tmp_path):
     assert read_slide_scores([tmp_path / "0.npz", tmp_path / "2.npz"], "T").spread is None
 
 
+def test_probabilities_of_patches(tmp_path):
+    for k in range(2):
+        given = np.array([[0.5, 0.5], [0.25, 0.75]], np.float32) + np.float32(0.25 * k)
+        one = SlideScores(
+            np.array([0.5, 0.5], np.float32), probability=given, classes=("no", "yes")
+        )
+        write_slide_scores(tmp_path / f"{k}.npz", {"S": one})
+    assert scored_slides(tmp_path / "0.npz") == ["S"]
+    found = read_slide_scores([tmp_path / "0.npz", tmp_path / "1.npz"], "S")
+    np.testing.assert_allclose(found.probability, [[0.625, 0.625], [0.375, 0.875]])
+    assert found.classes == ("no", "yes")
+    assert read_slide_scores([tmp_path / "0.npz"], "S").contribution is None
+
+
 def test_a_file_of_attention_alone_is_read_as_before(tmp_path):
     save_npz(tmp_path / "old.npz", S=np.array([0.5, 0.5], np.float32))
     found = read_slide_scores([tmp_path / "old.npz"], "S")
