@@ -78,8 +78,9 @@ class Network(nn.Module):
     def instance_probability(self, embedding: Embedding) -> Tensor | None:
         """Return how probable each class of the head is for instances by themselves, [N, C].
 
-        None of a model that classifies no instances, of a head without classes, and of labels that
-        do not exclude each other where the model's own classifiers learn none of them.
+        None of a model that classifies no instances or has activations only, of a head without
+        classes, and of labels that do not exclude each other where the model's own classifiers
+        learn none of them.
         """
         logits, names = embedding.instance_logits, getattr(self.head, "names", None)
         if logits is None or names is None:
@@ -87,7 +88,8 @@ class Network(nn.Module):
         logits, kind = at_least_single(logits).cpu(), self.model.instances_are
         if kind == "outputs":
             return torch.from_numpy(self.head.predict(self.head.read(logits)).probability)
-        if getattr(self.head, "several", False) or logits.shape[1] != len(names):
+        untaught = getattr(self.head, "several", False) or logits.shape[1] != len(names)
+        if kind == "activations" or untaught:
             return None
         return logits.softmax(1) if kind == "classes" else logits.sigmoid()
 

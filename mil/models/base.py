@@ -98,7 +98,8 @@ class BagModel(nn.Module):
     scores_are : ``attention``, whose softmax over a bag says how much an instance counts, or
         ``evidence``, which is read as it is.
     instances_are : what its logits of instances are: ``outputs``, as the head's of a bag;
-        ``classes``, whose softmax is their probability; or ``members``, a sigmoid each.
+        ``classes``, whose softmax is their probability; ``members``, with a sigmoid each; or
+        ``activations``, of which the order alone says something.
     gives_outputs : its vector [B, C] already is what the head's last layer would give, and what
         the head makes of it is all that follows (``mil.heads.base.Head.take_outputs``).
     observes : ``observe`` does something.

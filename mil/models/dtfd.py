@@ -87,6 +87,7 @@ class DTFD(BagModel):
         ("first",),
         ("classify",),
     )
+    instances_are: ClassVar[str] = "activations"
     presets: ClassVar = {
         "paper": Preset(
             {},

@@ -49,6 +49,7 @@ def test_classifiers_of_instances_have_a_softmax_or_a_sigmoid_each():
 
 def test_there_is_none_without_classes_or_without_instances_classified():
     assert said("abmil", 2)[2] is None
+    assert said("dtfd", 2)[2] is None  # activations that shares of attention make small
     assert said("clam_sb", 3, head="ordinal")[2] is None  # it has classifiers of two classes
     grades = said("dsmil", 3, head="ordinal")[2]
     torch.testing.assert_close(grades.sum(1), torch.ones(32).double())
