@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from mil.nn.dropout import Dropout, SigmoidDropout
+from mil.nn.instance_linear import FeatureLinear
 from mil.nn.segments import bag_softmax, segment_pool, weighted_sum
 from mil.nn.tanh import Tanh
 
@@ -41,12 +42,12 @@ class AttentionPool(nn.Module):
         branches: int | None = None,
     ) -> None:
         super().__init__()
-        self.direction = nn.Sequential(nn.Linear(width, hidden), Tanh())
+        self.direction = nn.Sequential(FeatureLinear(width, hidden), Tanh())
         self.gate = None
         if gated:
             # Independent masks keep (1 - p)^2 of the product: one with this share does the same.
             both = 1 - (1 - dropout) ** 2
-            self.gate = nn.Sequential(nn.Linear(width, hidden), SigmoidDropout(both))
+            self.gate = nn.Sequential(FeatureLinear(width, hidden), SigmoidDropout(both))
         else:
             self.direction.append(Dropout(dropout))
         self.branches = branches
