@@ -44,7 +44,7 @@ class ABMIL(BagModel):
     Notes
     -----
     Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
-    width 1024 peaks at 1.4 GB in training (preset ``torchmil``).
+    width 1024 peaks at 1.2 GB in training (preset ``torchmil``).
     """
 
     presets: ClassVar = {

@@ -69,7 +69,7 @@ class CLAM(BagModel):
     Notes
     -----
     Time and memory grow with N. A process on a CPU that holds the 0.4 GB of 100,000 instances of
-    width 1024 peaks at 1.4 GB when it trains CLAM-SB (preset ``torchmil``), and at 2.0 GB with
+    width 1024 peaks at 1.2 GB when it trains CLAM-SB (preset ``torchmil``), and at 2.0 GB with
     CLAM-MB. Elsewhere this loss is summed over bags instead of averaged, or reads the
     SVM's targets in a shape that compares all rows with each other (see ``mil.losses.smooth_svm``).
     """

@@ -59,7 +59,7 @@ class DSMIL(BagModel):
     Notes
     -----
     Time and memory grow with N C. A process on a CPU that holds the 0.4 GB of 100,000 instances of
-    width 1024 peaks at 1.4 GB in training with one output (preset ``torchmil``).
+    width 1024 peaks at 1.0 GB in training with one output (preset ``torchmil``).
 
     Elsewhere padding can become the critical instance, both losses have weight 1, or logits of the
     streams are averaged. The ``paper`` preset stops by the validation loss, the authors by accuracy
