@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from mil.nn.adjacency import Adjacency
 from mil.nn.edge_metric import LearntGraph
+from mil.nn.instance_linear import FeatureLinear
 from mil.nn.segments import at_least_single
 
 
@@ -36,7 +37,7 @@ class ChebConv(nn.Module):
 
     def __init__(self, width: int, out: int, orders: int = 3) -> None:
         super().__init__()
-        self.weights = nn.ModuleList(nn.Linear(width, out, bias=False) for _ in range(orders))
+        self.weights = nn.ModuleList(FeatureLinear(width, out, bias=False) for _ in range(orders))
         self.bias = nn.Parameter(torch.zeros(out))
 
     def forward(self, x: Tensor, graph: Adjacency | LearntGraph) -> Tensor:
