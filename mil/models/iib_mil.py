@@ -143,8 +143,9 @@ class IIBMIL(BagModel):
     average. Prototypes are improved with the bags that went through the network together, which
     need not be all of a step. Confidences take 4 C bytes an instance of the training part.
 
-    Time grows with N^2, memory with N: above what bag and PyTorch hold, training on a CPU takes 1.3
-    GB for 16,000 instances of width 1024 and 4.4 GB for 100,000 (preset ``torchmil``: 0.5 and 2.4).
+    Time grows with N^2, memory with N: above what bag and PyTorch hold, training on a CPU takes 1.7
+    GB for 16,384 instances of width 1024 (preset ``torchmil``: 0.5). A pass on 100,000 takes more
+    than an hour of a core; a process, watched for 58 minutes of it, held 8.2 GB at most.
 
     Elsewhere the prototype of class 0 gets the most positive instances, so that labels come out
     inverted, or prototypes are never updated and every instance becomes negative. Of torchmil the
